@@ -1,0 +1,1 @@
+"""From a fitted model to labelled results: posterior, imputation, forecasts, embeddings."""

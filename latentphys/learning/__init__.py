@@ -1,0 +1,1 @@
+"""Learning the model: views, objective terms, the training loop, checkpoints."""

@@ -1,0 +1,1 @@
+"""The state-space model: distributions, transitions, emissions, guides, the exact Kalman filter."""

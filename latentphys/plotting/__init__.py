@@ -1,0 +1,1 @@
+"""Labelled results in, Matplotlib axes out; nothing is computed here."""

@@ -1,0 +1,1 @@
+"""From recordings to what a model sees: preprocessing, windows, batches."""

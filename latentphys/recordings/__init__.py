@@ -1,0 +1,1 @@
+"""What a recording is: records, cohorts, reading them from files, simulating them."""

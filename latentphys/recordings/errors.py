@@ -1,0 +1,69 @@
+"""The errors of latentphys: one family, so that a caller can catch all of it at once.
+
+Every message says the rule, what was found, what is allowed, and what to do about it.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class LatentphysError(Exception):
+    """What every error raised on purpose by latentphys is."""
+
+
+class ModalityError(LatentphysError, ValueError):
+    """A modality or channel that is not there, or that does not fit what is asked of it."""
+
+
+class RateError(LatentphysError, ValueError):
+    """A rate or a set of sample times that cannot be a sensor's."""
+
+
+class UnitError(LatentphysError, ValueError):
+    """One modality given in different units."""
+
+
+class ReadError(LatentphysError, OSError):
+    """A file or folder that cannot be read as a recording."""
+
+
+class SplitError(LatentphysError, ValueError):
+    """A split whose sides are not disjoint, or that cannot be made."""
+
+
+class CohortError(LatentphysError, ValueError):
+    """A collection of records that cannot be a cohort."""
+
+
+class ModelFileError(LatentphysError, ValueError):
+    """A saved model that is incomplete, altered, or of another version."""
+
+
+class FitError(LatentphysError, ValueError):
+    """A fit that cannot start or cannot go on."""
+
+
+def closest(name: str, allowed: Iterable[str]) -> str:
+    """Sentence that offers the allowed name nearest to `name`; empty when none is near.
+
+    Example:
+        >>> closest("pgp", ["ppg", "ecg"])
+        " Did you mean 'ppg'?"
+    """
+    options = list(allowed)
+    folded = {option.lower(): option for option in options}
+    match = difflib.get_close_matches(name.lower(), folded, n=1)
+    return f" Did you mean {folded[match[0]]!r}?" if match else ""
+
+
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Names joined by commas, cut after `limit` of them so that a message stays readable.
+
+    Example:
+        >>> listed(["a", "b", "c"], limit=2)
+        'a, b and 1 more'
+    """
+    items = [str(name) for name in names]
+    if len(items) <= limit:
+        return ", ".join(items) if items else "none"
+    return f"{', '.join(items[:limit])} and {len(items) - limit} more"
