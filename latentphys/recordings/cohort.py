@@ -1,0 +1,301 @@
+"""Records of several subjects, listed at once and read one by one."""
+
+import html
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from latentphys.recordings.errors import CohortError, ModalityError, SplitError, closest, listed
+from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.leaks import check_disjoint
+from latentphys.recordings.modalities import check_units
+from latentphys.recordings.record import Record
+
+# Enough for a plot, a slider and a repeated look; training holds its own prepared copies.
+_HELD_RECORDS = 8
+
+
+class Cohort:
+    """An indexed collection of records; samples are read when a record is taken out of it.
+
+    Args:
+        records: records, read or lazy, each of its own name.
+
+    Raises:
+        CohortError: there are none, or two have the same name.
+
+    Example:
+        >>> one = Record.from_arrays({"ecg": (np.zeros(500), 250.0)}, subject="s01")
+        >>> two = Record.from_arrays({"ppg": (np.zeros(250), 125.0)}, subject="s02")
+        >>> cohort = Cohort([one, two])
+        >>> cohort.subjects, cohort.modalities, cohort["s02"].modalities
+        (('s01', 's02'), ('ecg', 'ppg'), ('ppg',))
+    """
+
+    def __init__(self, records: Iterable[Record | LazyRecord]) -> None:
+        records = list(records)
+        wrong = [type(r).__name__ for r in records if not isinstance(r, Record | LazyRecord)]
+        if wrong:
+            raise CohortError(
+                f"a cohort holds records, got {listed(sorted(set(wrong)))}. Make them with "
+                "Record.from_arrays, or read them with latentphys.read(path)."
+            )
+        if not records:
+            raise CohortError(
+                "a cohort holds at least one record, got none. Read a folder that has some, or "
+                "loosen what selects them."
+            )
+        self._entries = tuple(LazyRecord.of(record) for record in records)
+        twice = [name for name, count in Counter(self.names).items() if count > 1]
+        if twice:
+            raise CohortError(
+                f"records of a cohort have different names; given more than once: {listed(twice)}."
+                " Rename them, or add a whole cohort as other.prefixed('b_')."
+            )
+        self._held: OrderedDict[int, Record] = OrderedDict()
+
+    @property
+    def entries(self) -> tuple[LazyRecord, ...]:
+        """What is known of each record before it is read."""
+        return self._entries
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the records, in order."""
+        return tuple(entry.record for entry in self._entries)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Names of the subjects, each once, sorted."""
+        return tuple(sorted({entry.subject for entry in self._entries}))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that at least one record has, sorted."""
+        return tuple(sorted({name for entry in self._entries for name in entry.modalities}))
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of each modality.
+
+        Raises:
+            UnitError: two records give one modality in different units.
+        """
+        return check_units(
+            (modality, unit, entry.record)
+            for entry in self._entries
+            for modality, unit in entry.units
+        )
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self._load(position) for position in range(len(self)))
+
+    @overload
+    def __getitem__(self, key: int | str) -> Record: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Cohort": ...
+    def __getitem__(self, key: int | slice | str) -> "Record | Cohort":
+        """A record by position or name, or a cohort by slice."""
+        if isinstance(key, slice):
+            return Cohort(self._entries[key])
+        if isinstance(key, str):
+            if key not in self.names:
+                raise CohortError(
+                    f"no record {key!r} in this cohort; it has {listed(self.names)}."
+                    f"{closest(key, self.names)}"
+                )
+            return self._load(self.names.index(key))
+        return self._load(range(len(self))[key])
+
+    def drop(self, *modalities: str) -> "Cohort":
+        """Every record without these modalities; records left with none are left out.
+
+        Raises:
+            ModalityError: no record has one of them.
+        """
+        gone = self._known(modalities)
+        return self._kept(tuple(name for name in self.modalities if name not in gone))
+
+    def keep(self, *modalities: str) -> "Cohort":
+        """Every record with these modalities alone; records that have none are left out.
+
+        Raises:
+            ModalityError: no record has one of them.
+        """
+        return self._kept(self._known(modalities))
+
+    def select(
+        self,
+        *,
+        modality: str | Sequence[str] = (),
+        subject: str | Sequence[str] = (),
+        min_minutes: float = 0.0,
+    ) -> "Cohort":
+        """The records that have all these modalities, are of these subjects and last long enough.
+
+        Args:
+            modality: modalities a record must have; it keeps its other ones.
+            subject: subjects to take; all when empty.
+            min_minutes: least length of the longest signal, in minutes.
+
+        Raises:
+            ModalityError: no record has one of the modalities.
+            CohortError: a subject is not there, or nothing is left.
+        """
+        wanted = self._known([modality] if isinstance(modality, str) else modality)
+        people = [subject] if isinstance(subject, str) else list(subject)
+        for person in people:
+            if person not in self.subjects:
+                raise CohortError(
+                    f"no subject {person!r} in this cohort; it has {listed(self.subjects)}."
+                    f"{closest(person, self.subjects)}"
+                )
+        left = [
+            entry
+            for entry in self._entries
+            if set(wanted) <= set(entry.modalities)
+            and (not people or entry.subject in people)
+            and entry.duration_s >= 60.0 * min_minutes
+        ]
+        if not left:
+            longest = max(entry.duration_s for entry in self._entries) / 60.0
+            raise CohortError(
+                f"no record is left: none of {len(self)} has {listed(wanted)}, is of subject "
+                f"{listed(people) if people else 'any'} and lasts {min_minutes:g} min "
+                f"(the longest lasts {longest:.1f} min). Ask for less."
+            )
+        return Cohort(left)
+
+    def add(self, other: "Cohort | Record | LazyRecord") -> "Cohort":
+        """This cohort and the other's records after it.
+
+        Raises:
+            CohortError: a name is in both.
+        """
+        more = other.entries if isinstance(other, Cohort) else (other,)
+        return Cohort([*self._entries, *more])
+
+    def __add__(self, other: "Cohort | Record | LazyRecord") -> "Cohort":
+        return self.add(other)
+
+    def prefixed(self, prefix: str) -> "Cohort":
+        """The same records with a prefix to their own and their subjects' names.
+
+        For putting together studies that count their subjects alike ("1", "2", ...).
+        """
+        return Cohort([entry.prefixed(prefix) for entry in self._entries])
+
+    def split(self, test: float = 0.2, seed: int = 0) -> tuple["Cohort", "Cohort"]:
+        """(train, test): every subject is wholly on one side.
+
+        Args:
+            test: share of the subjects that goes to the test side, between 0 and 1.
+            seed: which split; the same seed gives the same one whatever the records' order.
+
+        Raises:
+            SplitError: fewer than two subjects, a share that leaves a side empty, or the same
+                samples under two subjects' names.
+        """
+        people = self.subjects
+        if len(people) < 2:
+            raise SplitError(
+                f"a split is by subject and needs at least two; this cohort has {len(people)} "
+                f"({listed(people)}). Read more subjects, or hold out time with record.crop."
+            )
+        if not 0 < test < 1:
+            raise SplitError(f"test is a share of the subjects between 0 and 1, got {test!r}.")
+        from sklearn.model_selection import GroupShuffleSplit
+
+        # Sorted by name first, so that the order of reading does not decide who is tested.
+        entries = sorted(self._entries, key=lambda entry: entry.record)
+        groups = np.array([entry.subject for entry in entries])
+        chooser = GroupShuffleSplit(n_splits=1, test_size=test, random_state=seed)
+        try:
+            _, chosen = next(chooser.split(groups, groups=groups))
+        except ValueError as error:
+            raise SplitError(
+                f"test={test} of {len(people)} subjects leaves one side without any. Choose a "
+                f"share between {1 / len(people):.2g} and {1 - 1 / len(people):.2g}."
+            ) from error
+        tested = set(groups[chosen])
+        sides = (
+            Cohort([entry for entry in self._entries if entry.subject not in tested]),
+            Cohort([entry for entry in self._entries if entry.subject in tested]),
+        )
+        check_disjoint(*sides)
+        return sides
+
+    def _known(self, modalities: Iterable[str]) -> tuple[str, ...]:
+        names = tuple(modalities)
+        for name in names:
+            if name not in self.modalities:
+                raise ModalityError(
+                    f"no record of this cohort has modality {name!r}; they have "
+                    f"{listed(self.modalities)}.{closest(name, self.modalities)}"
+                )
+        return names
+
+    def _kept(self, wanted: tuple[str, ...]) -> "Cohort":
+        left = []
+        for entry in self._entries:
+            names = tuple(name for name in entry.modalities if name in wanted)
+            if names:
+                left.append(entry if names == entry.modalities else entry.keep(names))
+        if not left:
+            raise CohortError(
+                f"no modality is left; the records have {listed(self.modalities)}. Keep one."
+            )
+        return Cohort(left)
+
+    def _load(self, position: int) -> Record:
+        if position in self._held:
+            self._held.move_to_end(position)
+            return self._held[position]
+        record = self._held[position] = self._entries[position].load()
+        if len(self._held) > _HELD_RECORDS:
+            self._held.popitem(last=False)
+        return record
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickled cohort is a list of files, not their samples.
+        return {"_entries": self._entries, "_held": OrderedDict()}
+
+    def _rows(self) -> list[tuple[str, str, str, str]]:
+        return [
+            (e.record, e.subject, f"{e.duration_s / 60:.1f}", ", ".join(e.modalities))
+            for e in self._entries
+        ]
+
+    def _title(self) -> str:
+        minutes = sum(entry.duration_s for entry in self._entries) / 60
+        return (
+            f"Cohort of {len(self)} records, {len(self.subjects)} subjects, {minutes:.0f} min: "
+            f"{', '.join(self.modalities)}"
+        )
+
+    def __repr__(self) -> str:
+        rows = [("record", "subject", "minutes", "modalities"), *self._rows()]
+        shown = rows if len(rows) <= 13 else [*rows[:11], ("...", "...", "...", "...")]
+        widths = [max(len(row[i]) for row in shown) for i in range(4)]
+        lines = (
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in shown
+        )
+        return "\n".join([self._title(), *lines])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in ("record", "subject", "min", "modalities"))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._rows()[:50]
+        )
+        more = f"<p>and {len(self) - 50} more</p>" if len(self) > 50 else ""
+        return (
+            f"<p>{html.escape(self._title())}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+        )

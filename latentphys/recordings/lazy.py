@@ -1,0 +1,77 @@
+"""A record whose samples are read when they are asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from latentphys.recordings.record import Record
+
+
+@dataclass(frozen=True)
+class LazyRecord:
+    """What is known of a record before its samples are read, and how to read them.
+
+    Args:
+        record: name of the recording.
+        subject: whose it is.
+        modalities: what it holds.
+        duration_s: seconds of the longest signal.
+        load: reads it; a plain function or `functools.partial`, so that cohorts can be pickled.
+        study: where it comes from.
+        units: (modality, units) of its signals.
+    """
+
+    record: str
+    subject: str
+    modalities: tuple[str, ...]
+    duration_s: float
+    load: Callable[[], Record]
+    study: str = ""
+    units: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, record: "Record | LazyRecord") -> "LazyRecord":
+        """The lazy form of a record that is already read; a lazy one is given back."""
+        if isinstance(record, LazyRecord):
+            return record
+        units = tuple((name, s.attrs.get("units", "")) for name, s in record.signals.items())
+        return cls(
+            record.record,
+            record.subject,
+            record.modalities,
+            record.duration_s,
+            partial(_same, record),
+            record.study,
+            units,
+        )
+
+    def keep(self, modalities: tuple[str, ...]) -> "LazyRecord":
+        """The record with these of its modalities, dropped only once it is read."""
+        return replace(
+            self,
+            modalities=modalities,
+            units=tuple(pair for pair in self.units if pair[0] in modalities),
+            load=partial(_load_kept, self, modalities),
+        )
+
+    def prefixed(self, prefix: str) -> "LazyRecord":
+        """The record under a longer name, its subject too."""
+        return replace(
+            self,
+            record=prefix + self.record,
+            subject=prefix + self.subject,
+            load=partial(_load_prefixed, self, prefix),
+        )
+
+
+def _same(record: Record) -> Record:
+    return record
+
+
+def _load_kept(lazy: LazyRecord, modalities: tuple[str, ...]) -> Record:
+    return lazy.load().keep(*modalities)
+
+
+def _load_prefixed(lazy: LazyRecord, prefix: str) -> Record:
+    record = lazy.load()
+    return replace(record, record=prefix + record.record, subject=prefix + record.subject)

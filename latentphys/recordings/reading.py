@@ -1,0 +1,51 @@
+"""`read`: a cohort from files, whatever their format."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import ReadError
+from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.wfdb_format import is_wfdb, list_wfdb
+
+Reader = tuple[
+    Callable[[Path], bool],
+    Callable[[Path, Mapping[str, str]], list[LazyRecord]],
+]
+
+# (does it know this path?, list what is there): a new format joins by one line here.
+READERS: tuple[Reader, ...] = ((is_wfdb, list_wfdb),)
+
+
+def read(path: str | Path, *, modalities: Mapping[str, str] | None = None) -> Cohort:
+    """Records under a path: a folder, or one recording (a cohort of one).
+
+    Only headers are read here; samples when a record is taken out of the cohort. Every signal
+    keeps its own rate and physical units, NaN stays NaN, nothing is resampled.
+
+    Warning: a channel of unknown name becomes a modality of its own (a warning says so); map it
+        with `modalities` if it is one of the others.
+
+    Args:
+        path: a folder with recordings (below it, if there are none in it), or one recording.
+        modalities: channel name -> modality, for names the library does not know or takes
+            otherwise.
+
+    Returns:
+        A cohort.
+
+    Raises:
+        ReadError: nothing there, or files that are cut short, missing or outside the folder.
+        ModalityError: `modalities` names a channel that no record has.
+        RateError: one modality at two rates in one record.
+    """
+    place = Path(path).expanduser()
+    for knows, listing in READERS:
+        if knows(place):
+            return Cohort(listing(place, dict(modalities or {})))
+    if not place.exists():
+        raise ReadError(f"no file or folder {str(place)!r}. Give the path of a recording.")
+    raise ReadError(
+        f"no recording in {str(place)!r}; known are WFDB records (a .hea header with its .dat or "
+        ".mat). Give a folder that holds some, or build records with Record.from_arrays."
+    )

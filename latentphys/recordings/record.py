@@ -1,0 +1,381 @@
+"""One subject's continuous recording: signals at their own rates, holes kept as holes."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from latentphys.recordings.errors import (
+    CohortError,
+    LatentphysError,
+    ModalityError,
+    RateError,
+    closest,
+    listed,
+)
+
+_Labelled = TypeVar("_Labelled", xr.DataArray, xr.Dataset)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One recording of one subject: `signals[modality]` is a DataArray (channel, time).
+
+    Every signal keeps its own rate and units; NaN means not observed. Coordinates: `channel`
+    (str) and `time` (seconds from the record's start, float64). Attributes: `units` (str) and
+    `rate_hz` (float; absent when the sample times are irregular). Channels of one modality in
+    different units carry them in the coordinate `channel_units`.
+
+    Args:
+        signals: modality -> DataArray with dims (channel, time).
+        subject: whose recording it is; splits are made by it.
+        record: name of the recording, unique in a cohort.
+        study: where it comes from; for the reader of a table.
+        inputs: exogenous drive u, dims (input, time), with attribute `rate_hz`.
+        annotations: name -> one-dimensional DataArray (event) with coordinate `time` (s).
+        truth: the simulator's own state over time; None for anything measured.
+        attrs: what else is known of it (age, sex, ...).
+
+    Raises:
+        ModalityError: no signals, or dims, channel names or samples that cannot be a signal.
+        RateError: a rate or sample times that cannot be a sensor's.
+
+    Example:
+        >>> record = Record.from_arrays({"ecg": (np.zeros(500), 250.0)}, subject="s01")
+        >>> record.rate_hz("ecg"), record.duration_s
+        (250.0, 2.0)
+    """
+
+    signals: Mapping[str, xr.DataArray]
+    subject: str
+    record: str
+    study: str = ""
+    inputs: xr.DataArray | None = None
+    annotations: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    truth: xr.Dataset | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in (("subject", self.subject), ("record", self.record)):
+            if not isinstance(value, str) or not value:
+                raise CohortError(f"a record's {name} is a non-empty string, got {value!r}.")
+        if not self.signals:
+            raise ModalityError(
+                f"record {self.record!r} has no signals; a record needs at least one modality. "
+                "A sensor that recorded nothing can stay as NaN."
+            )
+        for modality, signal in self.signals.items():
+            _check_signal(f"modality {modality!r} of record {self.record!r}", signal, "channel")
+        if self.inputs is not None:
+            _check_signal(f"inputs of record {self.record!r}", self.inputs, "input")
+        object.__setattr__(self, "signals", dict(self.signals))
+        object.__setattr__(self, "annotations", dict(self.annotations))
+        object.__setattr__(self, "attrs", dict(self.attrs))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in the order of `signals`."""
+        return tuple(self.signals)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the record's start to the end of its longest signal."""
+        return max(_end_s(signal) for signal in self.signals.values())
+
+    def rate_hz(self, modality: str) -> float:
+        """Samples a second of a modality; NaN when its times are irregular."""
+        return rate_of(self.signals[self._known(modality)])
+
+    def drop(self, *modalities: str) -> "Record":
+        """The record without these modalities.
+
+        Raises:
+            ModalityError: one of them is not there.
+        """
+        gone = {self._known(modality) for modality in modalities}
+        kept = {name: signal for name, signal in self.signals.items() if name not in gone}
+        return replace(self, signals=kept)
+
+    def keep(self, *modalities: str) -> "Record":
+        """The record with these modalities alone.
+
+        Raises:
+            ModalityError: one of them is not there.
+        """
+        return replace(self, signals={name: self.signals[self._known(name)] for name in modalities})
+
+    def select(self, **channels: str | Sequence[str]) -> "Record":
+        """The record with only the named channels of the named modalities; others stay whole.
+
+        Raises:
+            ModalityError: a modality or a channel that is not there.
+
+        Example:
+            >>> x = np.zeros((2, 500))
+            >>> names = {"ecg": ["II", "V"]}
+            >>> record = Record.from_arrays({"ecg": (x, 250.0)}, subject="s01", channels=names)
+            >>> list(record.select(ecg="II").signals["ecg"].channel.values)
+            ['II']
+        """
+        signals = dict(self.signals)
+        for modality, names in channels.items():
+            signal = signals[self._known(modality)]
+            wanted = [names] if isinstance(names, str) else list(names)
+            have = [str(name) for name in signal["channel"].values]
+            positions = [self._channel_position(modality, have, name) for name in wanted]
+            signals[modality] = _with_common_units(signal.isel(channel=positions))
+        return replace(self, signals=signals)
+
+    def crop(self, start_s: float = 0.0, stop_s: float | None = None) -> "Record":
+        """The samples with start_s <= time < stop_s, their times counted from `start_s`.
+
+        Warning: a signal slower than the cut keeps its true times, so its first sample may lie
+        between 0 and one sample after the new start.
+
+        Raises:
+            RateError: the span is empty or outside the record, or leaves a signal no sample.
+        """
+        stop = self.duration_s if stop_s is None else float(stop_s)
+        if not 0 <= start_s < stop or start_s >= self.duration_s:
+            raise RateError(
+                f"crop takes 0 <= start_s < stop_s inside the record, got {start_s} to {stop} s; "
+                f"record {self.record!r} lasts {self.duration_s:g} s."
+            )
+        cut = {name: _cut(signal, start_s, stop) for name, signal in self.signals.items()}
+        empty = [name for name, signal in cut.items() if signal.sizes["time"] == 0]
+        if empty:
+            raise RateError(
+                f"crop from {start_s} to {stop} s leaves {listed(empty)} of record "
+                f"{self.record!r} without a sample. Drop it first or take a longer span."
+            )
+        return replace(
+            self,
+            signals=cut,
+            inputs=None if self.inputs is None else _cut(self.inputs, start_s, stop),
+            annotations={n: _cut(a, start_s, stop) for n, a in self.annotations.items()},
+            truth=None if self.truth is None else _cut(self.truth, start_s, stop),
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        signals: Mapping[str, tuple[ArrayLike, float | ArrayLike]],
+        *,
+        subject: str,
+        record: str | None = None,
+        study: str = "",
+        units: Mapping[str, str] | None = None,
+        channels: Mapping[str, Sequence[str]] | None = None,
+        inputs: tuple[ArrayLike, float] | xr.DataArray | None = None,
+    ) -> "Record":
+        """A record from plain arrays.
+
+        Args:
+            signals: modality -> (samples, rate). Samples: (time,) or (channel, time), NaN where
+                not observed. Rate: samples a second, or the sample times (s) if irregular.
+            subject: whose recording it is.
+            record: its name; the subject's when left out.
+            study: where it comes from.
+            units: modality -> units; empty when left out.
+            channels: modality -> channel names; the modality's name when left out.
+            inputs: exogenous drive, (samples (input, time), rate in Hz).
+
+        Raises:
+            ModalityError: samples of another shape or kind, or names that do not fit them.
+            RateError: a rate that is not a positive number, or times that do not increase.
+
+        Example:
+            >>> ecg, spo2 = np.zeros((2, 2500)), np.full(10, 97.0)
+            >>> r = Record.from_arrays({"ecg": (ecg, 250.0), "spo2": (spo2, 1.0)}, subject="s01")
+            >>> r.modalities
+            ('ecg', 'spo2')
+        """
+        units, channels = dict(units or {}), dict(channels or {})
+        for name in (*units, *channels):
+            if name not in signals:
+                raise _unknown_modality(name, list(signals), record or subject)
+        made = {}
+        for modality, pair in signals.items():
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ModalityError(
+                    f"modality {modality!r} takes a pair (samples, rate in Hz), "
+                    f'got {type(pair).__name__}. Write {{"{modality}": (x, 250.0)}}.'
+                )
+            made[modality] = signal_array(
+                *pair, name=modality, units=units.get(modality, ""), labels=channels.get(modality)
+            )
+        if isinstance(inputs, tuple):
+            inputs = signal_array(*inputs, name="input", axis="input")
+        return cls(made, subject, subject if record is None else record, study, inputs)
+
+    def _known(self, modality: str) -> str:
+        if modality not in self.signals:
+            raise _unknown_modality(modality, self.modalities, self.record)
+        return modality
+
+    def _channel_position(self, modality: str, have: list[str], name: str) -> int:
+        if name in have:
+            return have.index(name)
+        # LUDB writes its leads in small letters, BIDMC in capitals: both mean the same lead.
+        folded = [channel.lower() for channel in have]
+        if folded.count(name.lower()) == 1:
+            return folded.index(name.lower())
+        raise ModalityError(
+            f"{modality!r} of record {self.record!r} has no channel {name!r}; it has "
+            f"{listed(have)}.{closest(name, have)}"
+        )
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{name} {'|'.join(map(str, s['channel'].values))} {rate_of(s):g} Hz"
+            for name, s in self.signals.items()
+        ]
+        return (
+            f"<Record {self.record!r} of subject {self.subject!r}, "
+            f"{self.duration_s / 60:.1f} min: {', '.join(parts)}>"
+        )
+
+
+def signal_array(
+    samples: ArrayLike,
+    rate: float | ArrayLike,
+    *,
+    name: str,
+    units: str = "",
+    labels: Sequence[str] | None = None,
+    axis: str = "channel",
+) -> xr.DataArray:
+    """Samples and their rate as the DataArray a `Record` holds.
+
+    Args:
+        samples: (time,) or (channel, time), NaN where not observed; integers become float32.
+        rate: samples a second, or the sample times in seconds (time,).
+        name: the modality, for messages and default channel names.
+        units: physical units.
+        labels: channel names.
+        axis: "channel" for signals, "input" for an exogenous drive.
+
+    Raises:
+        ModalityError: samples of another shape or kind, or labels that do not fit them.
+        RateError: a rate that is not a positive number, or times that do not fit.
+    """
+    values = np.asarray(samples)
+    if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or values.shape[-1] == 0:
+        raise ModalityError(
+            f"{name!r} takes real numbers of shape (time,) or (channel, time) with at least one "
+            f"sample, got {values.dtype} of shape {values.shape}."
+        )
+    values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+    values = np.atleast_2d(values)
+    count, length = values.shape
+    if labels is None:
+        labels = [name] if count == 1 else [f"{name}_{i + 1}" for i in range(count)]
+    if len(labels) != count:
+        raise ModalityError(
+            f"{name!r} has {count} channels (shape {values.shape}) but {len(labels)} names "
+            f"({listed(labels)}). Samples are (channel, time): transpose them if they are not."
+        )
+    times, attrs = _times(rate, length, name)
+    return xr.DataArray(
+        values,
+        dims=(axis, "time"),
+        coords={axis: np.array([str(label) for label in labels]), "time": times},
+        attrs={"units": units, **attrs},
+    )
+
+
+def check_rate(rate_hz: float, name: str) -> float:
+    """The rate as a float.
+
+    Raises:
+        RateError: it is not a positive, finite number.
+    """
+    rate = float(rate_hz)
+    if not (math.isfinite(rate) and rate > 0):
+        raise RateError(
+            f"the rate of {name!r} is a positive number of samples a second, got {rate_hz!r} Hz. "
+            "For irregular samples give their times in seconds instead of a rate."
+        )
+    return rate
+
+
+def rate_of(signal: xr.DataArray) -> float:
+    """Samples a second of a signal; NaN when it has none because its times are irregular."""
+    return float(signal.attrs.get("rate_hz", math.nan))
+
+
+def _times(rate: float | ArrayLike, length: int, name: str) -> tuple[np.ndarray, dict[str, float]]:
+    if np.ndim(rate) == 0:
+        rate_hz = check_rate(float(rate), name)  # type: ignore[arg-type]
+        return np.arange(length) / rate_hz, {"rate_hz": rate_hz}
+    times = np.asarray(rate, dtype=np.float64)
+    if times.shape != (length,):
+        raise RateError(
+            f"{name!r} has {length} samples but times of shape {times.shape}; give one time (s) "
+            "a sample, or a single rate in Hz."
+        )
+    return times, {}
+
+
+def _check_signal(what: str, signal: xr.DataArray, axis: str) -> None:
+    if not isinstance(signal, xr.DataArray) or signal.dims != (axis, "time"):
+        got = signal.dims if isinstance(signal, xr.DataArray) else type(signal).__name__
+        raise ModalityError(
+            f"{what} is a DataArray with dims ({axis!r}, 'time'), got {got}. "
+            "Record.from_arrays builds one from plain arrays."
+        )
+    if signal.dtype.kind != "f" or 0 in signal.shape:
+        raise ModalityError(
+            f"{what} holds floats (NaN = not observed) and at least one sample, got "
+            f"{signal.dtype} of shape {signal.shape}."
+        )
+    missing = [name for name in (axis, "time") if name not in signal.coords]
+    if missing:
+        raise ModalityError(f"{what} needs coordinates {axis} and time, lacks {listed(missing)}.")
+    names = [str(name) for name in signal[axis].values]
+    if len(set(names)) != len(names):
+        raise ModalityError(f"{what} has two {axis}s of one name: {listed(names)}. Rename one.")
+    if "rate_hz" in signal.attrs and not math.isnan(signal.attrs["rate_hz"]):
+        check_rate(signal.attrs["rate_hz"], what)
+    times = signal["time"].values
+    if times.dtype.kind != "f" or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise RateError(
+            f"sample times of {what} are finite seconds that strictly increase; these do not. "
+            "Sort them and drop duplicates."
+        )
+
+
+def _unknown_modality(modality: str, have: Iterable[str], where: str) -> LatentphysError:
+    have = list(have)
+    return ModalityError(
+        f"record {where!r} has no modality {modality!r}; it has {listed(have)}."
+        f"{closest(modality, have)}"
+    )
+
+
+def _with_common_units(signal: xr.DataArray) -> xr.DataArray:
+    """The signal with its channels' own units as its units, once they agree."""
+    if "channel_units" not in signal.coords:
+        return signal
+    units = {str(unit) for unit in signal["channel_units"].values}
+    if len(units) > 1:
+        return signal
+    return signal.drop_vars("channel_units").assign_attrs(units=units.pop())
+
+
+def _end_s(signal: xr.DataArray) -> float:
+    rate = rate_of(signal)
+    return float(signal["time"].values[-1]) + (0.0 if math.isnan(rate) else 1.0 / rate)
+
+
+def _cut(data: _Labelled, start_s: float, stop_s: float) -> _Labelled:
+    times = data["time"].values
+    # A hair of tolerance: 0.1 s at 1000 Hz is not exactly representable.
+    inside = (times >= start_s - 1e-9) & (times < stop_s - 1e-9)
+    dim = data["time"].dims[0]
+    part = data.isel({dim: inside})
+    return part.assign_coords(time=(dim, np.maximum(times[inside] - start_s, 0.0)))

@@ -1,0 +1,256 @@
+"""One WFDB record as it lies on disk: header checked first, samples read at native rates."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentphys.recordings.errors import RateError, ReadError, UnitError
+from latentphys.recordings.modalities import normal_units
+from latentphys.recordings.record import check_rate
+
+# Bytes a sample takes; the compressed formats (508, 516, 524) have no fixed size.
+_BYTES = {
+    "8": 1.0,
+    "16": 2.0,
+    "24": 3.0,
+    "32": 4.0,
+    "61": 2.0,
+    "80": 1.0,
+    "160": 2.0,
+    "212": 1.5,
+    "310": 4 / 3,
+    "311": 4 / 3,
+}
+_FOREIGN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OSError)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel as the header tells of it; `name` is made unique in the record."""
+
+    name: str
+    base_name: str
+    rate_hz: float
+    units: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Part of a record: where its files are, and its first frame in the whole."""
+
+    stem: Path
+    start_frame: int
+
+
+@dataclass(frozen=True)
+class WfdbFile:
+    """A record on disk: its channels, its segments (itself, if it is in one piece) and comments.
+
+    `start_s` is the time of day of its first sample as seconds since year 1, NaN if not given.
+    """
+
+    stem: Path
+    channels: tuple[Channel, ...]
+    segments: tuple[Segment, ...]
+    frames: int
+    rate_hz: float
+    start_s: float
+    comments: tuple[str, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from its first to its last frame."""
+        return self.frames / self.rate_hz
+
+
+def scan(stem: Path) -> WfdbFile:
+    """A record's header, with its files checked before any of them is opened.
+
+    Raises:
+        ReadError: the header cannot be read; a file it names is outside its folder, missing, or
+            shorter than the header says.
+        RateError: its rate is not positive.
+        UnitError: a channel has two units in two segments.
+    """
+    header = _header(stem)
+    rate_hz = check_rate(_number(header.fs), f"record {stem.name}")
+    if getattr(header, "seg_name", None) is None:
+        _check_sizes(stem, header)
+        pieces, frames = [(Segment(stem, 0), header)], int(header.sig_len or 0)
+    else:
+        pieces, frames = _pieces(stem, header)
+    if frames <= 0:
+        raise ReadError(
+            f"header {stem.name}.hea says how many samples there are; it gives none. Add the "
+            "number to its first line."
+        )
+    channels: dict[str, Channel] = {}
+    for _, part in pieces:
+        for channel in _channels(part, rate_hz):
+            before = channels.setdefault(channel.name, channel)
+            _check_same(stem, before, channel)
+    return WfdbFile(
+        stem=stem,
+        channels=tuple(channels.values()),
+        segments=tuple(segment for segment, _ in pieces),
+        frames=frames,
+        rate_hz=rate_hz,
+        start_s=_start_s(header),
+        comments=tuple(header.comments or ()),
+    )
+
+
+def read_samples(file: WfdbFile) -> dict[str, np.ndarray]:
+    """Channel name -> samples (time,) in physical units, float32, NaN where there are none."""
+    import wfdb
+
+    whole = {c.name: _blank(file, c) for c in file.channels}
+    for segment in file.segments:
+        try:
+            # smooth_frames=False, or wfdb averages fast channels down to the frame rate.
+            part = wfdb.rdrecord(str(segment.stem), smooth_frames=False)
+        except _FOREIGN as error:
+            raise ReadError(
+                f"samples of {segment.stem.name!r} cannot be read ({error}). Its files do not fit "
+                "its header; download them again."
+            ) from error
+        for name, samples, per_frame in zip(
+            _unique(part.sig_name), part.e_p_signal, part.samps_per_frame, strict=True
+        ):
+            start = segment.start_frame * per_frame
+            samples = samples[: whole[name].size - start]
+            whole[name][start : start + samples.size] = samples
+    return whole
+
+
+def segment_names(stem: Path) -> list[str]:
+    """Names of the records that make up a multi-segment one; empty for one in a single piece."""
+    lines = _lines(stem)
+    if not lines or "/" not in lines[0].split()[0]:
+        return []
+    return [line.split()[0] for line in lines[1:] if line.split()[0] != "~"]
+
+
+def _lines(stem: Path) -> list[str]:
+    """The header's lines that are neither blank nor comments."""
+    text = stem.with_name(stem.name + ".hea").read_text(encoding="utf-8", errors="replace")
+    return [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
+
+
+def _header(stem: Path) -> Any:
+    """wfdb's header object; every file it names is checked to be beside it first."""
+    import wfdb
+
+    for line in _lines(stem)[1:]:
+        name = line.split()[0]
+        parts = re.split(r"[/\\]", name)
+        if ".." in parts or parts[0] == "" or ":" in parts[0]:
+            raise ReadError(
+                f"header {stem.name}.hea may name files in its own folder only, it names "
+                f"{name!r}. Move that file beside the header and correct the line."
+            )
+    try:
+        return wfdb.rdheader(str(stem))
+    except _FOREIGN as error:
+        raise ReadError(
+            f"header {stem.name}.hea cannot be read ({error}). It is no WFDB header, or cut short;"
+            " download it again."
+        ) from error
+
+
+def _pieces(stem: Path, header: Any) -> tuple[list[tuple[Segment, Any]], int]:
+    """(segment, its header) of a multi-segment record, and frames in all; gaps have no piece."""
+    pieces, start = [], 0
+    for name, length in zip(header.seg_name, header.seg_len, strict=True):
+        if name != "~" and length > 0:
+            part_stem = stem.with_name(name)
+            if not part_stem.with_name(name + ".hea").is_file():
+                raise ReadError(
+                    f"record {stem.name!r} is made of segments; {name}.hea is not there. Download "
+                    "all segments, or read those that are there by their own names."
+                )
+            part = _header(part_stem)
+            _check_sizes(part_stem, part)
+            pieces.append((Segment(part_stem, start), part))
+        start += int(length)
+    return pieces, start
+
+
+def _check_sizes(stem: Path, header: Any) -> None:
+    """Every signal file is there and holds at least the samples the header counts."""
+    needed: dict[str, float] = {}
+    for i, name in enumerate(header.file_name or ()):
+        size = _BYTES.get(str(header.fmt[i]), 0.0)
+        samples = (header.samps_per_frame[i] or 1) * (header.sig_len or 0)
+        first = 0.0 if name in needed else float(header.byte_offset[i] or 0)
+        needed[name] = needed.get(name, 0.0) + first + size * samples
+    for name, size in needed.items():
+        path = stem.with_name(name)
+        if not path.is_file():
+            raise ReadError(
+                f"header {stem.name}.hea names {name!r}, which is not beside it. Download it, or "
+                "remove the header."
+            )
+        if path.stat().st_size < math.floor(size):
+            raise ReadError(
+                f"{name} is cut short: {path.stat().st_size} bytes where its header "
+                f"{stem.name}.hea needs {math.ceil(size)}. Download it again."
+            )
+
+
+def _channels(header: Any, rate_hz: float) -> list[Channel]:
+    names = [name or f"channel_{i + 1}" for i, name in enumerate(header.sig_name or ())]
+    return [
+        Channel(unique, name, rate_hz * (per_frame or 1), normal_units(units))
+        for unique, name, per_frame, units in zip(
+            _unique(names), names, header.samps_per_frame or (), header.units or (), strict=True
+        )
+    ]
+
+
+def _unique(names: list[str | None]) -> list[str]:
+    """Names with "_2", "_3", ... after a repeated one."""
+    made: list[str] = []
+    for i, name in enumerate(names):
+        base = name or f"channel_{i + 1}"
+        count = 1
+        unique = base
+        while unique in made:
+            count += 1
+            unique = f"{base}_{count}"
+        made.append(unique)
+    return made
+
+
+def _check_same(stem: Path, before: Channel, now: Channel) -> None:
+    if before.rate_hz != now.rate_hz:
+        raise RateError(
+            f"a channel has one rate; {now.name!r} of {stem.name!r} has {before.rate_hz:g} and "
+            f"{now.rate_hz:g} Hz in two segments. Read the segments by their own names."
+        )
+    if before.units != now.units:
+        raise UnitError(
+            f"a channel has one unit; {now.name!r} of {stem.name!r} is {before.units} and "
+            f"{now.units} in two segments. Read the segments by their own names."
+        )
+
+
+def _blank(file: WfdbFile, channel: Channel) -> np.ndarray:
+    per_frame = round(channel.rate_hz / file.rate_hz)
+    return np.full(file.frames * per_frame, np.nan, dtype=np.float32)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _start_s(header: Any) -> float:
+    day, time = header.base_date, header.base_time
+    if day is None or time is None:
+        return math.nan
+    seconds = time.hour * 3600 + time.minute * 60 + time.second + time.microsecond / 1e6
+    return float(day.toordinal() * 86400 + seconds)

@@ -1,0 +1,273 @@
+"""Reading WFDB (PhysioNet) records at their native rates.
+
+A record `X` and its numerics `Xn` in the same folder are one recording.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from latentphys.recordings.errors import ModalityError, RateError, ReadError, closest, listed
+from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.modalities import modality_of, own_name
+from latentphys.recordings.record import Record, signal_array
+from latentphys.recordings.wfdb_files import Channel, WfdbFile, read_samples, scan, segment_names
+
+# Extensions under which PhysioNet keeps annotations of beats, breaths, stages and events.
+_ANNOTATIONS = ("atr", "breath", "qrs", "ecg", "st", "apn", "ari", "wqrs")
+_COMMENT = re.compile(r"^\s*<?\s*([A-Za-z][\w ]{0,30}?)\s*>?\s*[:=]\s*(\S.*?)\s*$")
+_SUBJECT_KEYS = ("subject", "subject_id", "patient", "patient_id")
+
+
+def is_wfdb(path: Path) -> bool:
+    """Whether the path is a WFDB record, or a folder with some in or below it."""
+    if path.is_dir():
+        return any(path.rglob("*.hea"))
+    return _header(path).is_file()
+
+
+def list_wfdb(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
+    """What the headers under a path tell of each recording; no sample is read.
+
+    Args:
+        path: folder, or one record with or without `.hea`.
+        modalities: channel name -> modality, before the table of known names.
+
+    Raises:
+        ReadError: a header that cannot be read, or whose files are missing, short or elsewhere.
+        ModalityError: `modalities` names a channel that no record has.
+        RateError: one modality at two rates in one record.
+    """
+    folder = path if path.is_dir() else path.parent
+    stems = _stems(path) if path.is_dir() else [_header(path).with_suffix("")]
+    names = _names(stems, folder)
+    recordings = {}
+    for stem in stems:
+        parts = [stem, stem.with_name(stem.name + "n")]
+        recordings[stem] = [scan(part) for part in parts if _header(part).is_file()]
+    known = [c.name for files in recordings.values() for file in files for c in file.channels]
+    for name in modalities:
+        if name not in known:
+            have = sorted(set(known))
+            raise ModalityError(
+                f"modalities maps channel {name!r}, which no record has; the channels are "
+                f"{listed(have, 20)}.{closest(name, have)}"
+            )
+    unknown: dict[str, str] = {}
+    made = []
+    for stem, files in recordings.items():
+        plan = [_plan(file, modalities, unknown) for file in files]
+        made.append(_lazy(names[stem], folder.name, files, _numerics_apart(plan)))
+    if unknown:
+        pairs = [f"{channel!r} as {modality!r}" for channel, modality in sorted(unknown.items())]
+        warnings.warn(
+            f"channels of unknown kind are read as modalities of their own: {listed(pairs)}. "
+            "Say what they are with read(path, modalities={channel: modality}).",
+            stacklevel=3,
+        )
+    return made
+
+
+Plan = dict[str, tuple[Channel, ...]]
+
+
+def _plan(file: WfdbFile, given: Mapping[str, str], unknown: dict[str, str]) -> Plan:
+    """modality -> its channels in one file; new unknown names are noted in `unknown`."""
+    found: dict[str, list[Channel]] = {}
+    for channel in file.channels:
+        modality = given.get(channel.name) or modality_of(channel.base_name, channel.units)
+        if modality is None:
+            modality = unknown[channel.name] = own_name(channel.name)
+        found.setdefault(modality, []).append(channel)
+    for modality, channels in found.items():
+        rates = {channel.rate_hz for channel in channels}
+        if len(rates) > 1:
+            detail = listed(f"{c.name} at {c.rate_hz:g} Hz" for c in channels)
+            raise RateError(
+                f"a modality has one rate in a record; {modality!r} of {file.stem.name!r} has "
+                f"{detail}. Tell them apart, for instance with "
+                f"read(path, modalities={{{channels[-1].name!r}: '{modality}_2'}})."
+            )
+    return {modality: tuple(channels) for modality, channels in sorted(found.items())}
+
+
+def _numerics_apart(plans: list[Plan]) -> list[Plan]:
+    """A numerics' modality that the waveforms have too is renamed `..._numeric`."""
+    if len(plans) < 2:
+        return plans
+    waves, numerics = plans
+    return [waves, {(f"{m}_numeric" if m in waves else m): c for m, c in numerics.items()}]
+
+
+def _lazy(name: str, study: str, files: list[WfdbFile], plans: list[Plan]) -> LazyRecord:
+    attrs = _attrs(files[0].comments)
+    subject = next((str(attrs[key]) for key in _SUBJECT_KEYS if key in attrs), name)
+    everything = {m: channels for plan in plans for m, channels in plan.items()}
+    if not everything:
+        raise ReadError(f"record {name!r} has no signals in its header; it cannot be a record.")
+    _check_same_start(files)
+    return LazyRecord(
+        record=name,
+        subject=subject,
+        modalities=tuple(everything),
+        duration_s=max(file.duration_s for file in files),
+        load=partial(_load, tuple(files), tuple(plans), name, subject, study),
+        study=study,
+        units=tuple((m, _units(channels)) for m, channels in everything.items()),
+    )
+
+
+def _load(
+    files: tuple[WfdbFile, ...], plans: tuple[Plan, ...], name: str, subject: str, study: str
+) -> Record:
+    signals: dict[str, xr.DataArray] = {}
+    annotations: dict[str, xr.DataArray] = {}
+    for file, plan in zip(files, plans, strict=True):
+        samples = read_samples(file)
+        for modality, channels in plan.items():
+            signals[modality] = _signal(modality, channels, samples)
+        annotations |= _annotations(file)
+    attrs = _attrs(files[0].comments)
+    for key in _SUBJECT_KEYS:
+        attrs.pop(key, None)
+    return Record(signals, subject, name, study, annotations=annotations, attrs=attrs)
+
+
+def _signal(
+    modality: str, channels: tuple[Channel, ...], samples: Mapping[str, np.ndarray]
+) -> xr.DataArray:
+    signal = signal_array(
+        np.stack([samples[channel.name] for channel in channels]),
+        channels[0].rate_hz,
+        name=modality,
+        units=_units(channels),
+        labels=[channel.name for channel in channels],
+    )
+    own = [channel.units for channel in channels]
+    # BIDMC has ECG leads in mV beside uncalibrated ones ("NU"): keep what each is.
+    return signal.assign_coords(channel_units=("channel", own)) if len(set(own)) > 1 else signal
+
+
+def _units(channels: tuple[Channel, ...]) -> str:
+    """The calibrated units among the channels, if there are any: the first one's."""
+    own = [channel.units for channel in channels]
+    return next((unit for unit in own if unit not in ("", "NU")), own[0])
+
+
+def _annotations(file: WfdbFile) -> dict[str, xr.DataArray]:
+    import wfdb
+
+    found: dict[str, xr.DataArray] = {}
+    for kind in _ANNOTATIONS:
+        path = file.stem.with_name(f"{file.stem.name}.{kind}")
+        if not path.is_file():
+            continue
+        try:
+            events = wfdb.rdann(str(file.stem), kind)
+        except (ValueError, IndexError, KeyError, TypeError, OSError) as error:
+            raise ReadError(
+                f"annotations {path.name!r} cannot be read ({error}). Remove or replace the file."
+            ) from error
+        times = np.asarray(events.sample, dtype=np.float64) / (events.fs or file.rate_hz)
+        notes = np.array([str(note).strip("\x00 ") for note in events.aux_note], dtype=object)
+        symbols = np.array(events.symbol, dtype=object)
+        for name, chosen in _annotators(kind, notes).items():
+            found[name] = xr.DataArray(
+                symbols[chosen].astype(str),
+                dims="event",
+                coords={
+                    "time": ("event", times[chosen]),
+                    "note": ("event", notes[chosen].astype(str)),
+                },
+                attrs={"source": path.name},
+            )
+    return found
+
+
+def _annotators(kind: str, notes: np.ndarray) -> dict[str, np.ndarray]:
+    """Name -> which events: one set, or one for each annotator if the notes are "ann1", "ann2"."""
+    marks = [re.fullmatch(r"ann(\d+)", note) for note in notes]
+    if not marks or not all(marks):
+        return {kind: np.ones(len(notes), dtype=bool)}
+    numbers = np.array([int(mark.group(1)) for mark in marks if mark])
+    return {f"{kind}_{number}": numbers == number for number in sorted(set(numbers.tolist()))}
+
+
+def _attrs(comments: tuple[str, ...]) -> dict[str, object]:
+    """Age, sex and the like from a header's "key: value" comments, which are kept whole too."""
+    attrs: dict[str, object] = {"comments": "\n".join(comments)} if comments else {}
+    for line in comments:
+        match = _COMMENT.match(line)
+        if match:
+            key = re.sub(r"\s+", "_", match.group(1).strip().lower())
+            attrs.setdefault(key, match.group(2))
+    age = str(attrs.get("age", ""))
+    if re.fullmatch(r"\d+(\.\d+)?", age):
+        attrs["age"] = float(age)
+    return attrs
+
+
+def _check_same_start(files: list[WfdbFile]) -> None:
+    starts = [file.start_s for file in files if not math.isnan(file.start_s)]
+    slowest = min(channel.rate_hz for file in files for channel in file.channels)
+    if len(starts) > 1 and abs(starts[1] - starts[0]) > 1.0 / slowest:
+        raise ReadError(
+            f"waveforms and numerics of one recording start together; {files[0].stem.name!r} and "
+            f"{files[1].stem.name!r} start {starts[1] - starts[0]:g} s apart. Cut them to a "
+            "common start, or move the numerics to another folder."
+        )
+
+
+def _header(path: Path) -> Path:
+    return path if path.suffix == ".hea" else path.with_name(path.name + ".hea")
+
+
+def _stems(folder: Path) -> list[Path]:
+    """The recordings of a folder: what RECORDS lists, else its headers, else those below it."""
+    index = folder / "RECORDS"
+    if index.is_file():
+        stems = _listed_records(folder, index)
+    else:
+        headers = list(folder.glob("*.hea")) or list(folder.rglob("*.hea"))
+        stems = sorted((header.with_suffix("") for header in headers), key=_natural)
+        inside = {stem.with_name(name) for stem in stems for name in segment_names(stem)}
+        stems = [stem for stem in stems if stem not in inside]
+    have = set(stems)
+    return [s for s in stems if not (s.name.endswith("n") and s.with_name(s.name[:-1]) in have)]
+
+
+def _listed_records(folder: Path, index: Path) -> list[Path]:
+    names = dict.fromkeys(line.strip() for line in index.read_text().splitlines() if line.strip())
+    outside = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise ReadError(
+            f"{str(index)!r} lists records inside its folder; {listed(outside)} is outside. "
+            "Correct the file, or read that folder by itself."
+        )
+    missing = [name for name in names if not _header(folder / name).is_file()]
+    if missing:
+        raise ReadError(
+            f"{str(index)!r} lists {len(missing)} records whose header is not there: "
+            f"{listed(missing)}. Download them, or remove RECORDS to read what is there."
+        )
+    return [folder / name for name in names]
+
+
+def _names(stems: Iterable[Path], folder: Path) -> dict[Path, str]:
+    """Short names when they tell the records apart, else the path below the folder."""
+    stems = list(stems)
+    if len({stem.name for stem in stems}) == len(stems):
+        return {stem: stem.name for stem in stems}
+    return {stem: "_".join(stem.relative_to(folder).parts) for stem in stems}
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key under which "2" comes before "10"."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
