@@ -1,0 +1,26 @@
+# make test: what CI runs. make demo: the five-minute tour.
+PYTHON ?= python3
+BIN := .venv/bin
+
+export OMP_NUM_THREADS = 1
+export MPLBACKEND = Agg
+
+.PHONY: test lint types demo
+
+.venv/.ready: pyproject.toml requirements/ci.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c requirements/ci.txt -e '.[dev]'
+	touch $@
+
+test: lint types
+	$(BIN)/pytest -q
+
+lint: .venv/.ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/.ready
+	$(BIN)/mypy latentphys
+
+demo: .venv/.ready
+	$(BIN)/latentphys demo --out demo_output

@@ -1,0 +1,70 @@
+"""latentphys: the physiological state behind the sensors, with honest uncertainty.
+
+    import latentphys as lp
+
+    cohort = lp.read("data/bidmc")
+    train, test = cohort.split(test=0.2, seed=0)
+    fit = lp.fit(train, minutes=5)
+    fit.impute(test, "ppg", given=["ecg", "resp"])
+
+Names are imported when first used, so `import latentphys` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentphys.api import fit, load
+    from latentphys.fitted import FittedModel
+    from latentphys.plotting.imputation import plot_imputation
+    from latentphys.plotting.posterior import plot_posterior
+    from latentphys.plotting.record import plot_record
+    from latentphys.plotting.training import plot_training
+    from latentphys.recordings.cohort import Cohort
+    from latentphys.recordings.reading import read
+    from latentphys.recordings.record import Record
+    from latentphys.recordings.simulation import simulate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cohort",
+    "FittedModel",
+    "Record",
+    "__version__",
+    "fit",
+    "load",
+    "plot_imputation",
+    "plot_posterior",
+    "plot_record",
+    "plot_training",
+    "read",
+    "simulate",
+]
+
+# The defining module of each name: reading and simulating then need no torch.
+_HOMES = {
+    "Cohort": "latentphys.recordings.cohort",
+    "FittedModel": "latentphys.fitted",
+    "Record": "latentphys.recordings.record",
+    "fit": "latentphys.api",
+    "load": "latentphys.api",
+    "plot_imputation": "latentphys.plotting.imputation",
+    "plot_posterior": "latentphys.plotting.posterior",
+    "plot_record": "latentphys.plotting.record",
+    "plot_training": "latentphys.plotting.training",
+    "read": "latentphys.recordings.reading",
+    "simulate": "latentphys.recordings.simulation",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'latentphys' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
