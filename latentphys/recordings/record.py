@@ -118,7 +118,7 @@ class Record:
             >>> x = np.zeros((2, 500))
             >>> names = {"ecg": ["II", "V"]}
             >>> record = Record.from_arrays({"ecg": (x, 250.0)}, subject="s01", channels=names)
-            >>> list(record.select(ecg="II").signals["ecg"].channel.values)
+            >>> record.select(ecg="II").signals["ecg"].channel.values.tolist()
             ['II']
         """
         signals = dict(self.signals)

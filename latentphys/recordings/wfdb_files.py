@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from latentphys.recordings.errors import RateError, ReadError, UnitError
+from latentphys.recordings.errors import RateError, ReadError, UnitError, listed
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import check_rate
 
-# Bytes a sample takes; the compressed formats (508, 516, 524) have no fixed size.
+# Bytes a sample takes.
 _BYTES = {
     "8": 1.0,
     "16": 2.0,
@@ -25,6 +25,7 @@ _BYTES = {
     "310": 4 / 3,
     "311": 4 / 3,
 }
+_COMPRESSED = ("508", "516", "524")  # no fixed size
 _FOREIGN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OSError)
 
 
@@ -77,7 +78,7 @@ def scan(stem: Path) -> WfdbFile:
         UnitError: a channel has two units in two segments.
     """
     header = _header(stem)
-    rate_hz = check_rate(_number(header.fs), f"record {stem.name}")
+    rate_hz = float(header.fs)
     if getattr(header, "seg_name", None) is None:
         _check_sizes(stem, header)
         pieces, frames = [(Segment(stem, 0), header)], int(header.sig_len or 0)
@@ -128,11 +129,15 @@ def read_samples(file: WfdbFile) -> dict[str, np.ndarray]:
 
 
 def segment_names(stem: Path) -> list[str]:
-    """Names of the records that make up a multi-segment one; empty for one in a single piece."""
+    """Names of the records that make up a multi-segment one; empty for one in a single piece.
+
+    Raises:
+        ReadError: one of them is outside the record's folder.
+    """
     lines = _lines(stem)
     if not lines or "/" not in lines[0].split()[0]:
         return []
-    return [line.split()[0] for line in lines[1:] if line.split()[0] != "~"]
+    return [name for name in _named_files(stem, lines) if name != "~"]
 
 
 def _lines(stem: Path) -> list[str]:
@@ -141,18 +146,36 @@ def _lines(stem: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
 
 
-def _header(stem: Path) -> Any:
-    """wfdb's header object; every file it names is checked to be beside it first."""
-    import wfdb
-
-    for line in _lines(stem)[1:]:
-        name = line.split()[0]
-        parts = re.split(r"[/\\]", name)
-        if ".." in parts or parts[0] == "" or ":" in parts[0]:
+def _named_files(stem: Path, lines: list[str]) -> list[str]:
+    """The files or segments a header names, all of them beside it."""
+    names = [line.split()[0] for line in lines[1:]]
+    for name in names:
+        if name == ".." or re.search(r"[/\\:]", name):
             raise ReadError(
                 f"header {stem.name}.hea may name files in its own folder only, it names "
                 f"{name!r}. Move that file beside the header and correct the line."
             )
+    return names
+
+
+def _check_written_rate(stem: Path, lines: list[str]) -> None:
+    """The rate as written; wfdb would silently take 250 Hz for one that it cannot parse."""
+    words = lines[0].split() if lines else []
+    if len(words) > 2:
+        try:
+            rate_hz = float(re.split(r"[/(]", words[2])[0])
+        except ValueError:
+            rate_hz = math.nan
+        check_rate(rate_hz, f"record {stem.name}")
+
+
+def _header(stem: Path) -> Any:
+    """wfdb's header object; every file it names is checked to be beside it first."""
+    import wfdb
+
+    lines = _lines(stem)
+    _named_files(stem, lines)
+    _check_written_rate(stem, lines)
     try:
         return wfdb.rdheader(str(stem))
     except _FOREIGN as error:
@@ -182,9 +205,17 @@ def _pieces(stem: Path, header: Any) -> tuple[list[tuple[Segment, Any]], int]:
 
 def _check_sizes(stem: Path, header: Any) -> None:
     """Every signal file is there and holds at least the samples the header counts."""
+    names, formats = header.file_name or [], [str(fmt) for fmt in header.fmt or []]
+    strange = [fmt for fmt in formats if fmt not in (*_BYTES, *_COMPRESSED)]
+    if strange or header.n_sig != len(names):
+        raise ReadError(
+            f"header {stem.name}.hea counts {header.n_sig} signals and describes {len(names)}, in "
+            f"formats {listed(formats)}; known are {listed((*_BYTES, *_COMPRESSED), 20)}. It is "
+            "cut short or altered: download it again."
+        )
     needed: dict[str, float] = {}
-    for i, name in enumerate(header.file_name or ()):
-        size = _BYTES.get(str(header.fmt[i]), 0.0)
+    for i, name in enumerate(names):
+        size = _BYTES.get(formats[i], 0.0)
         samples = (header.samps_per_frame[i] or 1) * (header.sig_len or 0)
         first = 0.0 if name in needed else float(header.byte_offset[i] or 0)
         needed[name] = needed.get(name, 0.0) + first + size * samples
@@ -242,10 +273,6 @@ def _check_same(stem: Path, before: Channel, now: Channel) -> None:
 def _blank(file: WfdbFile, channel: Channel) -> np.ndarray:
     per_frame = round(channel.rate_hz / file.rate_hz)
     return np.full(file.frames * per_frame, np.nan, dtype=np.float32)
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _start_s(header: Any) -> float:

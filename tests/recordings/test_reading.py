@@ -1,0 +1,252 @@
+"""WFDB files made here: what is read, and what is refused before any sample is."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+
+from latentphys.recordings.errors import ModalityError, RateError, ReadError
+from latentphys.recordings.reading import read
+
+COUNT = 1000
+
+
+def write(
+    folder: Path,
+    name: str,
+    channels: dict[str, str],
+    *,
+    rate_hz: float = 125.0,
+    count: int = COUNT,
+    comments: list[str] | None = None,
+) -> np.ndarray:
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng([*name.encode()])
+    samples = rng.integers(-1000, 1000, (count, len(channels)))
+    wfdb.wrsamp(
+        name,
+        fs=rate_hz,
+        units=list(channels.values()),
+        sig_name=list(channels),
+        d_signal=samples,
+        fmt=["16"] * len(channels),
+        adc_gain=[100.0] * len(channels),
+        baseline=[0] * len(channels),
+        comments=comments,
+        write_dir=str(folder),
+    )
+    return samples / 100.0
+
+
+def header(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.hea").write_text(text)
+
+
+def test_values_units_and_missing_samples(tmp_path: Path) -> None:
+    expected = write(tmp_path, "a", {"II": "mV", "PLETH": "NU"})
+    raw = np.fromfile(tmp_path / "a.dat", dtype="<i2").reshape(-1, 2)
+    raw[10:20, 1] = -32768  # how format 16 says "not observed"
+    raw.tofile(tmp_path / "a.dat")
+    record = read(tmp_path)["a"]
+    ppg = record.signals["ppg"].values[0]
+    assert np.flatnonzero(np.isnan(ppg)).tolist() == list(range(10, 20))
+    np.testing.assert_allclose(record.signals["ecg"].values[0], expected[:, 0], rtol=1e-6)
+    assert not np.isnan(record.signals["ecg"].values).any()
+
+
+@pytest.mark.parametrize(
+    ("comment", "subject"),
+    [
+        ("<subject>: s01182", "s01182"),
+        ("subject: x7", "x7"),
+        ("Patient ID: 12", "12"),
+        ("Subject = 3", "3"),
+        ("no subject here", "a"),
+    ],
+)
+def test_subject_from_the_comments(tmp_path: Path, comment: str, subject: str) -> None:
+    write(tmp_path, "a", {"II": "mV"}, comments=["free text", comment, "<age>: 90+"])
+    record = read(tmp_path)[0]
+    assert record.subject == subject
+    assert record.attrs["age"] == "90+"
+    assert record.attrs["comments"].startswith("free text")
+
+
+def test_numerics_of_the_same_modality_are_kept_apart(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"ABP": "mmHg"})
+    write(tmp_path, "an", {"ABP": "mmHg", "HR": "bpm"}, rate_hz=1.0, count=8)
+    cohort = read(tmp_path)
+    assert cohort.names == ("a",)
+    assert cohort[0].modalities == ("abp", "abp_numeric", "hr")
+    assert cohort[0].rate_hz("abp_numeric") == 1.0
+    assert read(tmp_path / "a")[0].modalities == cohort[0].modalities
+
+
+def test_a_name_that_ends_in_n_stands_alone_without_its_pair(tmp_path: Path) -> None:
+    write(tmp_path, "swan", {"II": "mV"})
+    assert read(tmp_path).names == ("swan",)
+
+
+def test_repeated_channel_names_are_numbered(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "mV", "V": "mV"})
+    text = (tmp_path / "a.hea").read_text().replace(" V\n", " II\n")
+    header(tmp_path, "a", text)
+    assert list(read(tmp_path)[0].signals["ecg"].channel.values) == ["II", "II_2"]
+
+
+def test_unknown_names_become_modalities_with_a_warning(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "mV", "Vent Flow": "l/s"})
+    with pytest.warns(UserWarning, match="'Vent Flow' as 'vent_flow'.*modalities="):
+        assert read(tmp_path).modalities == ("ecg", "vent_flow")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mapped = read(tmp_path, modalities={"Vent Flow": "airflow"})
+    assert mapped.modalities == ("airflow", "ecg")
+    with pytest.raises(ModalityError, match="channel 'Vent Flwo', which no record has.*Did you"):
+        read(tmp_path, modalities={"Vent Flwo": "airflow"})
+
+
+def test_records_index_chooses_and_orders(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path, name, {"II": "mV"})
+    (tmp_path / "RECORDS").write_text("c\na\n")
+    assert read(tmp_path).names == ("c", "a")
+    (tmp_path / "RECORDS").write_text("a\nx9\n")
+    with pytest.raises(ReadError, match="lists 1 records whose header is not there: x9"):
+        read(tmp_path)
+    (tmp_path / "RECORDS").write_text("../a\n")
+    with pytest.raises(ReadError, match=r"\.\./a is outside"):
+        read(tmp_path)
+
+
+def test_equal_names_in_subfolders_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        write(tmp_path / folder, "a", {"II": "mV"})
+    assert read(tmp_path).names == ("one_a", "two_a")
+
+
+def test_one_modality_at_two_rates_is_refused(tmp_path: Path) -> None:
+    header(
+        tmp_path,
+        "a",
+        "a 2 125 100\na.dat 16x4 200/mV 16 0 0 0 0 II\na.dat 16 200/mV 16 0 0 0 0 V\n",
+    )
+    (tmp_path / "a.dat").write_bytes(bytes(100 * 5 * 2))
+    with pytest.raises(RateError, match="'ecg' of 'a' has II at 500 Hz, V at 125 Hz.*'V': 'ecg_2'"):
+        read(tmp_path)
+    apart = read(tmp_path, modalities={"V": "ecg_2"})[0]
+    assert (apart.rate_hz("ecg"), apart.rate_hz("ecg_2")) == (500.0, 125.0)
+
+
+def test_gaps_between_segments_are_missing_samples(tmp_path: Path) -> None:
+    first = write(tmp_path, "p1", {"II": "mV", "RESP": "NU"}, count=100)
+    second = write(tmp_path, "p2", {"II": "mV"}, count=50)
+    header(tmp_path, "p", "p/3 2 125 180\np1 100\n~ 30\np2 50\n")
+    cohort = read(tmp_path)
+    assert cohort.names == ("p",)
+    ecg, resp = cohort[0].signals["ecg"].values[0], cohort[0].signals["resp"].values[0]
+    gap = np.full(30, np.nan)
+    np.testing.assert_allclose(ecg, np.concatenate([first[:, 0], gap, second[:, 0]]), rtol=1e-6)
+    np.testing.assert_allclose(resp[:100], first[:, 1], rtol=1e-6)
+    assert np.isnan(resp[100:]).all()
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="no recording in .*known are WFDB"):
+        read(tmp_path)
+    with pytest.raises(ReadError, match="no file or folder"):
+        read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("lost", [1, 1000])
+def test_a_file_cut_short_is_refused_before_it_is_read(tmp_path: Path, lost: int) -> None:
+    write(tmp_path, "a", {"II": "mV"})
+    data = (tmp_path / "a.dat").read_bytes()
+    (tmp_path / "a.dat").write_bytes(data[:-lost])
+    with pytest.raises(ReadError, match=f"a.dat is cut short: {2000 - lost} bytes .* needs 2000"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("bits", ["8", "16", "24", "32", "80", "212", "310", "311"])
+@pytest.mark.parametrize("count", [999, 1000, 1001])
+def test_whole_files_of_every_format_pass(tmp_path: Path, bits: str, count: int) -> None:
+    if bits in ("8", "310", "311"):  # wfdb reads these but does not write them
+        size = {"8": count, "310": 4 * (-(-count // 3)), "311": 4 * (-(-count // 3))}[bits]
+        header(tmp_path, "a", f"a 1 125 {count}\na.dat {bits} 200/mV 8 0 0 0 0 II\n")
+        (tmp_path / "a.dat").write_bytes(bytes(size))
+    else:
+        wfdb.wrsamp(
+            "a",
+            fs=125,
+            units=["mV"],
+            sig_name=["II"],
+            p_signal=np.sin(np.arange(count))[:, None],
+            fmt=[bits],
+            write_dir=str(tmp_path),
+        )
+    assert read(tmp_path)[0].signals["ecg"].sizes["time"] == count
+
+
+@pytest.mark.parametrize("name", ["../x.dat", "/etc/passwd", "sub/../../x.dat", "..\\x.dat", "c:x"])
+def test_a_header_that_points_outside_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.dat").write_bytes(bytes(10000))
+    header(tmp_path / "in", "a", f"a 1 125 1000\n{name} 16 200/mV 16 0 0 0 0 II\n")
+    with pytest.raises(ReadError, match="may name files in its own folder only"):
+        read(tmp_path / "in")
+
+
+def test_segments_outside_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "x", {"II": "mV"})
+    header(tmp_path / "in", "a", "a/1 1 125 1000\n../x 1000\n")
+    with pytest.raises(ReadError, match="own folder only, it names '../x'"):
+        read(tmp_path / "in")
+
+
+@pytest.mark.parametrize("rate", ["0", "nan", "-125", "fast"])
+def test_impossible_rates_are_refused(tmp_path: Path, rate: str) -> None:
+    write(tmp_path, "a", {"II": "mV"})
+    text = (tmp_path / "a.hea").read_text().replace("a 1 125", f"a 1 {rate}")
+    header(tmp_path, "a", text)
+    with pytest.raises(RateError, match="rate of 'record a' is a positive number of samples a sec"):
+        read(tmp_path)
+
+
+def test_broken_and_lonely_headers_are_refused(tmp_path: Path) -> None:
+    header(tmp_path / "one", "a", "this is 5 no header\n")
+    with pytest.raises(ReadError, match="a.hea"):
+        read(tmp_path / "one")
+    write(tmp_path / "two", "a", {"II": "mV"})
+    (tmp_path / "two" / "a.dat").unlink()
+    with pytest.raises(ReadError, match="names 'a.dat', which is not beside it"):
+        read(tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a 2 125 1000\na.dat 16 200/mV 16 0 0 0 0 II\n", "counts 2 signals and describes 1"),
+        ("a 1 125 1000\na.dat 17 200/mV 16 0 0 0 0 II\n", "in formats 17; known are 8, 16"),
+        ("a 1 125 1000\na.dat\n", "cannot be read"),
+        ("a 1 125\na.dat 16 200/mV 16 0 0 0 0 II\n", "says how many samples there are"),
+        ("a 0 125 1000\n", "has no signals"),
+        ("", "cannot be read"),
+    ],
+)
+def test_headers_that_do_not_add_up_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    header(tmp_path, "a", text)
+    (tmp_path / "a.dat").write_bytes(bytes(2000))
+    with pytest.raises(ReadError, match=words):
+        read(tmp_path)
+
+
+def test_files_are_not_opened_by_listing(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "mV"})
+    cohort = read(tmp_path)
+    shutil.move(tmp_path / "a.dat", tmp_path / "elsewhere.dat")
+    assert cohort.modalities == ("ecg",)
+    with pytest.raises(ReadError, match="samples of 'a' cannot be read"):
+        cohort[0]

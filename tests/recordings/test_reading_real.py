@@ -1,0 +1,158 @@
+"""Public recordings, read as a user would, against wfdb's own answer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import ReadError
+from latentphys.recordings.leaks import check_disjoint
+from latentphys.recordings.reading import read
+
+
+@pytest.fixture(scope="module")
+def bidmc(data_root: Path) -> Cohort:
+    return read(data_root / "bidmc")
+
+
+def test_bidmc_records_and_subjects(bidmc: Cohort) -> None:
+    assert len(bidmc) == 39
+    assert len(bidmc.subjects) == 36
+    assert bidmc.names[:2] == ("bidmc01", "bidmc02")
+    assert bidmc["bidmc01"].subject == "s01182"
+    assert bidmc["bidmc01"].study == "bidmc"
+    assert {"ecg", "ppg", "resp", "hr", "pulse", "resp_rate", "spo2"} <= set(bidmc.modalities)
+    assert len(bidmc.select(modality=["ecg", "ppg", "resp"], min_minutes=8)) == 39
+
+
+def test_bidmc_pairs_waveforms_with_numerics(bidmc: Cohort, data_root: Path) -> None:
+    record = bidmc["bidmc01"]
+    assert record.rate_hz("ecg") == 125.0
+    assert record.rate_hz("resp_rate") == 1.0
+    assert record.signals["resp"].sizes["time"] == 60001
+    assert record.signals["resp_rate"].sizes["time"] == 481
+    units = {m: s.attrs["units"] for m, s in record.signals.items()}
+    assert (units["ecg"], units["ppg"], units["hr"], units["spo2"]) == ("mV", "NU", "1/min", "%")
+    numerics = wfdb.rdrecord(str(data_root / "bidmc" / "bidmc01n"))
+    for modality, channel in (("hr", 0), ("pulse", 1), ("resp_rate", 2), ("spo2", 3)):
+        np.testing.assert_array_equal(
+            record.signals[modality].values[0], numerics.p_signal[:, channel].astype(np.float32)
+        )
+
+
+def test_bidmc_channels_keep_name_order_and_samples(bidmc: Cohort, data_root: Path) -> None:
+    orders = set()
+    for name in bidmc.names:
+        ours = bidmc[name].signals["ecg"]
+        raw = wfdb.rdrecord(str(data_root / "bidmc" / name))
+        leads = [n for n in raw.sig_name if n not in ("RESP", "PLETH", "ABP", "ART", "CVP")]
+        assert list(ours.channel.values) == leads
+        orders.add(tuple(leads))
+        for lead, row in zip(leads, ours.values, strict=True):
+            column = raw.p_signal[:, raw.sig_name.index(lead)]
+            np.testing.assert_array_equal(row, column.astype(np.float32))
+    assert len(orders) > 3
+
+
+def test_bidmc_gaps_stay_missing(bidmc: Cohort, data_root: Path) -> None:
+    holes = 0
+    for record in bidmc:
+        raw = wfdb.rdrecord(str(data_root / "bidmc" / f"{record.record}n")).p_signal
+        ours = np.isnan(np.vstack([record.signals[m] for m in ("hr", "pulse", "resp_rate")]))
+        np.testing.assert_array_equal(ours.T, np.isnan(raw[:, :3]))
+        holes += int(ours.sum())
+    assert holes > 0
+
+
+def test_bidmc_uncalibrated_lead_beside_calibrated_ones(bidmc: Cohort) -> None:
+    ecg = bidmc["bidmc41"].signals["ecg"]
+    assert ecg.attrs["units"] == "mV"
+    assert list(ecg.channel_units.values) == ["NU", "mV", "mV"]
+    assert bidmc["bidmc41"].select(ecg="I").signals["ecg"].attrs["units"] == "NU"
+    assert bidmc.units["ecg"] == "mV"
+
+
+def test_bidmc_annotators_are_told_apart(bidmc: Cohort, data_root: Path) -> None:
+    record = bidmc["bidmc01"]
+    assert set(record.annotations) == {"breath_1", "breath_2"}
+    raw = wfdb.rdann(str(data_root / "bidmc" / "bidmc01"), "breath")
+    first = [s / 125 for s, note in zip(raw.sample, raw.aux_note, strict=True) if note == "ann1"]
+    assert record.annotations["breath_1"].dims == ("event",)
+    np.testing.assert_allclose(record.annotations["breath_1"].time.values, first)
+    total = sum(a.sizes["event"] for a in record.annotations.values())
+    assert total == len(raw.sample)
+
+
+def test_bidmc_attributes(bidmc: Cohort) -> None:
+    attrs = bidmc["bidmc01"].attrs
+    assert (attrs["age"], attrs["sex"], attrs["location"]) == (88.0, "M", "micu")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bidmc_split_shares_no_subject(bidmc: Cohort, seed: int) -> None:
+    train, test = bidmc.split(test=0.2, seed=seed)
+    assert len(train) + len(test) == 39
+    assert not set(train.subjects) & set(test.subjects)
+    check_disjoint(train, test, samples=False)
+
+
+def test_ludb_is_read_below_its_folder(data_root: Path) -> None:
+    cohort = read(data_root / "ludb")
+    assert len(cohort) == len(cohort.subjects) == 150
+    assert cohort.names[:9] == ("1", "2", "3", "4", "5", "6", "7", "9", "10")
+    record = cohort["1"]
+    assert (record.signals["ecg"].sizes["channel"], record.rate_hz("ecg")) == (12, 500.0)
+    assert list(record.select(ecg=["II"]).signals["ecg"].channel.values) == ["ii"]
+    assert "Sinus bradycardia" in record.attrs["comments"]
+    assert record.attrs["age"] == 51.0
+
+
+@pytest.mark.parametrize("name", ["100", "03700181", "a103l", "p10143", "v102s"])
+def test_samples_equal_those_of_wfdb(data_root: Path, name: str) -> None:
+    path = data_root / "wfdb_sample" / "sample-data" / name
+    (record,) = read(path)
+    raw = wfdb.rdrecord(str(path), smooth_frames=False)
+    found = {}
+    for signal in record.signals.values():
+        for channel, row in zip(signal.channel.values, signal.values, strict=True):
+            found[str(channel)] = (signal.attrs["rate_hz"], row)
+    assert set(found) == set(raw.sig_name)
+    for i, channel in enumerate(raw.sig_name):
+        rate_hz, row = found[channel]
+        assert rate_hz == raw.fs * raw.samps_per_frame[i]
+        np.testing.assert_array_equal(row, raw.e_p_signal[i].astype(np.float32))
+
+
+def test_mixed_rates_stay_apart(data_root: Path) -> None:
+    folder = data_root / "wfdb_sample" / "sample-data"
+    record = read(folder / "03700181.hea")[0]
+    rates = {m: record.rate_hz(m) for m in record.modalities}
+    assert rates == {"ecg": 500.0, "abp": 125.0, "resp": 125.0}
+    assert record.signals["ecg"].sizes["time"] == 4 * record.signals["abp"].sizes["time"]
+    assert record.duration_s == 600.0
+
+
+def test_segments_are_joined(data_root: Path) -> None:
+    folder = data_root / "wfdb_sample" / "sample-data" / "multi-segment"
+    whole = read(folder / "041s")
+    assert whole.names == ("041s",)  # its segments are no records of their own
+    ecg, abp = whole[0].signals["ecg"], whole[0].signals["abp"]
+    assert (ecg.attrs["rate_hz"], abp.attrs["rate_hz"]) == (500.0, 125.0)
+    parts = [wfdb.rdrecord(str(folder / "041s" / n), smooth_frames=False) for n in ("041s01",)]
+    np.testing.assert_array_equal(ecg.values[0, :4000], parts[0].e_p_signal[0].astype(np.float32))
+    fixed = read(folder / "fixed1")[0]
+    raw = wfdb.rdrecord(str(folder / "fixed1" / "v102s")).p_signal.astype(np.float32)
+    np.testing.assert_array_equal(fixed.signals["ecg"].values, raw[:, :2].T)
+
+
+def test_missing_segments_are_named(data_root: Path) -> None:
+    folder = data_root / "wfdb_sample" / "sample-data" / "multi-segment" / "p000878"
+    with pytest.raises(ReadError, match="made of segments; 3269321_0003.hea is not there"):
+        read(folder)
+
+
+def test_headers_without_signals_are_refused(data_root: Path) -> None:
+    with pytest.raises(ReadError, match="slp01a.hea names 'slp01a.dat', which is not beside it"):
+        read(data_root / "slpdb_annotations")
