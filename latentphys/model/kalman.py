@@ -111,7 +111,7 @@ class _Observed(NamedTuple):
     residual: Tensor
     emission: Tensor
     noise: Tensor
-    count: Tensor
+    rows: Tensor
 
 
 def _symmetric(matrix: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ def _correct(
     white = torch.linalg.solve_triangular(factor, seen.residual.unsqueeze(-1), upper=False)
     log_det = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     distance = white.square().sum((-2, -1))
-    log_density = -0.5 * (distance + log_det + seen.count * math.log(2.0 * math.pi))
+    log_density = -0.5 * (distance + log_det + seen.rows * math.log(2.0 * math.pi))
     return State(mean, _symmetric(cov)), log_density
 
 
@@ -209,6 +209,15 @@ def _check(
     return mask.expand(values.shape)
 
 
+def _stack(states: list[State], batch: torch.Size) -> State:
+    """Step by step to one tensor each, every step with the same batch dimensions."""
+    means, covs = [s.mean for s in states], [s.cov for s in states]
+    return State(
+        torch.stack([m.expand(*batch, *m.shape[-1:]) for m in means], dim=-2),
+        torch.stack([c.expand(*batch, *c.shape[-2:]) for c in covs], dim=-3),
+    )
+
+
 def kalman_update(
     model: LinearGaussian,
     state: State | None,
@@ -235,30 +244,25 @@ def kalman_update(
         ValueError: shapes do not fit, or only one of inputs and input matrix is there.
     """
     mask = _check(model, values, mask, inputs)
-    steps: list[tuple[State, State, Tensor]] = []
+    corrected: list[State] = []
+    predictions: list[State] = []
+    log_densities: list[Tensor] = []
     for t in range(values.shape[-2]):
         if state is None:
             predicted = State(model.initial_mean, model.initial_cov)
         else:
             predicted = _predict(model, state, None if inputs is None else inputs[..., t, :])
         state, log_density = _correct(model, predicted, values[..., t, :], mask[..., t, :])
-        steps.append((state, predicted, log_density))
-    if state is None:
+        corrected.append(state)
+        predictions.append(predicted)
+        log_densities.append(log_density)
+    if state is None or not corrected:
         raise ValueError("values hold no step; got step = 0. Give at least one step.")
-    batch = torch.broadcast_shapes(
-        *(s.mean.shape[:-1] for s, _, _ in steps), *(s.cov.shape[:-2] for s, _, _ in steps)
-    )
-    n = model.latent_dim
-
-    def vectors(which: int) -> Tensor:
-        return torch.stack([step[which].mean.expand(*batch, n) for step in steps], dim=-2)
-
-    def matrices(which: int) -> Tensor:
-        return torch.stack([step[which].cov.expand(*batch, n, n) for step in steps], dim=-3)
-
-    log_density = torch.stack([step[2].expand(batch) for step in steps], dim=-1)
-    filtered = Filtered(vectors(0), matrices(0), vectors(1), matrices(1), log_density)
-    return filtered, state
+    batch = state.mean.shape[:-1]
+    mean, cov = _stack(corrected, batch)
+    predicted_mean, predicted_cov = _stack(predictions, batch)
+    log_density = torch.stack([one.expand(batch) for one in log_densities], dim=-1)
+    return Filtered(mean, cov, predicted_mean, predicted_cov, log_density), state
 
 
 def kalman_filter(

@@ -1,0 +1,1 @@
+"""Whether to believe the model: scores, honest baselines, evaluation, calibration, audits."""
