@@ -31,7 +31,7 @@ from latentphys.trust.alignment import (
 )
 
 Array = NDArray[np.float64]
-ALPHAS = (1.0, 1e2, 1e3, 1e4, 1e5)
+ALPHAS = (1e1, 1e2, 1e3, 1e4, 1e5)  # penalties tried, for a sum over some 10^4 rows
 POOLED = ""  # key of what was fitted to all channels together, for a channel never seen
 
 
@@ -278,7 +278,8 @@ def _fit_filter(
     from sklearn.linear_model import Ridge, RidgeCV
     from sklearn.model_selection import cross_val_predict
 
-    flat, folds = design.reshape(len(goal), -1), _folds(subjects)
+    # float64: neighbouring lags are nearly alike, too nearly for float32
+    flat, folds = design.reshape(len(goal), -1).astype(np.float64), _folds(subjects)
     model = RidgeCV(ALPHAS, cv=folds, scoring="neg_mean_squared_error").fit(flat, goal)
     held_out = cross_val_predict(Ridge(model.alpha_), flat, goal, cv=folds)
     sd = float(np.sqrt(np.mean((goal - held_out) ** 2, dtype=np.float64)))
