@@ -1,0 +1,230 @@
+"""The training loop: a budget in minutes or steps, a finite guard, the best state on held-out subjects."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from latentphys.learning.objective import Objective, Score, score_batch
+from latentphys.learning.tracking import History, Progress
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.batch import Batch
+from latentphys.recordings.errors import FitError
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and how fast to train.
+
+    Attributes:
+        minutes: wall-clock budget; exclusive with `steps`.
+        steps: number of updates; the choice for exact reproducibility.
+        learning_rate: peak, after a short warm-up; decays to 0 by a cosine.
+        weight_decay: of AdamW.
+        clip: largest gradient norm.
+        warm_up: share of the budget over which the KL weight rises from 0.01 to 1.
+        average: decay of the exponential moving average of the weights.
+        checks: how many times the held-out subjects are scored.
+        patience: consecutive non-finite batches before training stops.
+        seed: of the views, the draws and the weights' dropout.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    warm_up: float = 1.0 / 3.0
+    average: float = 0.99
+    checks: int = 8
+    patience: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a plan without exactly one budget."""
+        given = [name for name in ("minutes", "steps") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise FitError(
+                f"training needs one budget, got {given or 'none'}. Pass minutes= or steps=."
+            )
+        budget = self.minutes if self.minutes is not None else self.steps
+        if budget is None or not budget > 0:
+            raise FitError(f"{given[0]} must be positive, got {budget}. Pass a longer budget.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class _Average:
+    """An exponential moving average of a model's weights, faster at the start."""
+
+    model: StateSpaceModel
+    decay: float
+    seen: int = 0
+    copy: StateSpaceModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.copy = copy.deepcopy(self.model).eval()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.seen += 1
+        weight = 1.0 - min(self.decay, (1.0 + self.seen) / (10.0 + self.seen))
+        pairs = zip(self.copy.parameters(), self.model.parameters(), strict=True)
+        for averaged, current in pairs:
+            averaged.lerp_(current, weight)
+
+
+def train(
+    model: StateSpaceModel,
+    batches: Iterable[Batch],
+    held_out: Sequence[Batch],
+    objective: Objective,
+    plan: TrainingPlan,
+    progress: bool = True,
+) -> History:
+    """Fit a model in place and leave it in its best averaged state.
+
+    The state kept is the one with the least loss (full KL weight) on the held-out batches, among
+    the checks after the KL warm-up; without held-out batches, the last.
+
+    Args:
+        model: its weights are replaced.
+        batches: an endless stream of training batches.
+        held_out: batches of subjects not trained on; may be empty.
+        objective: the terms' weights.
+        plan: budget and optimiser.
+        progress: whether to draw a bar.
+
+    Returns:
+        The history of every term.
+
+    Raises:
+        FitError: `plan.patience` batches in a row gave no finite loss; names what broke.
+    """
+    torch.manual_seed(plan.seed)
+    run = _Run(model, objective, plan, Progress(progress))
+    try:
+        run.through(iter(batches), held_out)
+    finally:
+        run.progress.close()
+    model.load_state_dict(run.best_state if run.best_state else run.average.copy.state_dict())
+    model.eval()
+    return run.history
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self, model: StateSpaceModel, objective: Objective, plan: TrainingPlan, progress: Progress
+    ) -> None:
+        self.model, self.objective, self.plan, self.progress = model, objective, plan, progress
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+        )
+        self.generator = torch.Generator().manual_seed(plan.seed)
+        self.average = _Average(model, plan.average)
+        self.history = History()
+        self.best_loss, self.best_state = math.inf, None
+        self.step, self.broken, self.seconds = 0, 0, 0.0
+
+    def through(self, batches: Iterator[Batch], held_out: Sequence[Batch]) -> None:
+        """Train until the budget is spent."""
+        next_check = 1
+        started = time.monotonic()
+        while True:
+            fraction = self._fraction(time.monotonic() - started)
+            if fraction >= next_check / self.plan.checks or fraction >= 1.0:
+                self._check(held_out, fraction)
+                next_check = math.floor(fraction * self.plan.checks) + 1
+            if fraction >= 1.0:
+                return
+            score = self._update(next(batches), fraction)
+            self.progress.update(fraction, score)
+
+    def _fraction(self, elapsed_s: float) -> float:
+        """Share of the budget that is spent."""
+        if self.plan.steps is not None:
+            return self.step / self.plan.steps
+        assert self.plan.minutes is not None
+        return elapsed_s / (60.0 * self.plan.minutes)
+
+    def _update(self, batch: Batch, fraction: float) -> Score:
+        self.model.train()
+        warm = min(1.0, (self.step + 1) / 50.0)
+        for group in self.optimiser.param_groups:
+            cosine = 0.5 * (1.0 + math.cos(math.pi * min(fraction, 1.0)))
+            group["lr"] = self.plan.learning_rate * warm * cosine
+        kl_weight = min(1.0, 0.01 + fraction / max(self.plan.warm_up, 1e-9))
+        score = score_batch(self.model, batch, self.objective, self.generator, kl_weight)
+        self.optimiser.zero_grad(set_to_none=True)
+        score.loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        self.step += 1
+        if bool(torch.isfinite(score.loss)) and bool(torch.isfinite(norm)):
+            self.broken = 0
+            self.optimiser.step()
+            self.average.update()
+            self.history.add(score)
+        else:
+            self._recover(batch, score)
+        return score
+
+    def _recover(self, batch: Batch, score: Score) -> None:
+        """Leave out a batch that is not finite; after `patience` in a row, stop and say why."""
+        self.broken += 1
+        if self.broken < self.plan.patience:
+            return
+        raise FitError(
+            f"{self.broken} batches in a row gave no finite loss or gradient; the last broke at "
+            f"{_name_broken(batch, score)}. Its values may be extreme: look at it with "
+            "lp.plot_record, mark artefacts as NaN, or lower learning_rate."
+        )
+
+    def _check(self, held_out: Sequence[Batch], fraction: float) -> None:
+        """Score the averaged weights on the held-out batches and keep them if they are best."""
+        if not held_out:
+            self.history.close_row(self.step)
+            return
+        loss = held_out_loss(self.average.copy, held_out, self.objective)
+        self.history.close_row(self.step, held_out_loss=loss)
+        if fraction > self.plan.warm_up and loss < self.best_loss:
+            self.best_loss = loss
+            self.best_state = copy.deepcopy(self.average.copy.state_dict())
+
+
+@torch.no_grad()
+def held_out_loss(
+    model: StateSpaceModel, batches: Sequence[Batch], objective: Objective, seed: int = 0
+) -> float:
+    """Mean loss at full KL weight, with the same draws at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        losses = [score_batch(model, batch, objective, generator).loss for batch in batches]
+    return float(torch.stack(losses).mean())
+
+
+def _name_broken(batch: Batch, score: Score) -> str:
+    """The first term and window that is not finite, in words."""
+    for term, by_window in score.by_window.items():
+        broken = (~torch.isfinite(by_window)).nonzero().flatten()
+        if len(broken):
+            row = int(broken[0])
+            start_s = float(batch.start_step[row]) / batch.state_rate_hz
+            kind = f" of modality '{term.split('/')[1]}'" if "/" in term else ""
+            return (
+                f"term '{term}'{kind}, record '{batch.record[row]}', "
+                f"window starting at {start_s:.1f} s"
+            )
+    return "the gradient (every term was finite)"

@@ -1,0 +1,135 @@
+"""p(x_t^m | z_t, eps^m): each emission returns the distribution over the samples of a patch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pyro.distributions import Normal, StudentT, TorchDistribution
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from latentphys.model.tokenisers import LocalBasis
+
+Likelihood = Literal["normal", "student_t"]
+SCALE_FLOOR = 1e-2
+
+
+class PatchEmission(nn.Module):
+    """p(x_t^m | z_t, eps^m), heteroscedastic, read off at any sample offsets.
+
+    The network gives the curve of one state step on the modality's own grid, and its log scale
+    by a low-order curve; both are read off where the samples lie.
+
+    Args:
+        basis: the modality's tokeniser.
+        latent_dim: size of z.
+        nuisance_dim: size of eps of one channel.
+        names: channel names that were trained on; others share one embedding.
+        likelihood: "normal", or "student_t" with learned degrees of freedom.
+        noise_floor: least sensor noise, in standard deviations of the signal. Without it a
+            smooth sensor's likelihood outweighs every other term of the objective.
+        width: hidden units.
+    """
+
+    def __init__(
+        self,
+        basis: LocalBasis,
+        latent_dim: int,
+        nuisance_dim: int,
+        names: tuple[str, ...],
+        likelihood: Likelihood = "normal",
+        noise_floor: float = 0.1,
+        width: int = 96,
+    ) -> None:
+        super().__init__()
+        self.basis = basis
+        self.noise_floor = noise_floor
+        self.scale_basis = LocalBasis(min(3, basis.size))
+        self.likelihood = likelihood
+        self.name_embedding = nn.Embedding(len(names) + 1, nuisance_dim)
+        nn.init.zeros_(self.name_embedding.weight)
+        self.from_latent = nn.Linear(latent_dim, width)
+        self.modulation = nn.Linear(2 * nuisance_dim, 2 * width)
+        nn.init.zeros_(self.modulation.bias)
+        self.hidden = nn.Linear(width, width)
+        self.head = nn.Linear(width, basis.size + self.scale_basis.size)
+        self.straight = nn.Linear(latent_dim, basis.size)
+        nn.init.zeros_(self.head.bias)
+        self.tail = nn.Parameter(torch.tensor(2.0)) if likelihood == "student_t" else None
+
+    def moments(self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and scale of every sample.
+
+        Args:
+            z: (..., batch, step, latent).
+            nuisance: eps, (..., batch, channel, nuisance).
+            name: (batch, channel) rows of the name embedding.
+            offset: (batch, step, patch).
+
+        Returns:
+            Two tensors (..., batch, step, channel, patch).
+        """
+        embedded = self.name_embedding(name).expand(nuisance.shape)
+        gain, shift = self.modulation(torch.cat([nuisance, embedded], dim=-1)).chunk(2, dim=-1)
+        gain, shift = gain.unsqueeze(-3), shift.unsqueeze(-3)
+        x = self.from_latent(z).unsqueeze(-2) * (1.0 + gain) + shift
+        x = F.gelu(self.hidden(F.gelu(x)))
+        curve, log_scale = self.head(x).split([self.basis.size, self.scale_basis.size], dim=-1)
+        curve = curve + self.straight(z).unsqueeze(-2)
+        at = offset.unsqueeze(-2)
+        if not self.basis.is_grid(offset):
+            at = at.expand(*curve.shape[:-1], offset.shape[-1])
+        loc = self.basis.read_off(curve, at)
+        basis = self.scale_basis._cosines(offset).unsqueeze(-3)
+        scale = self.noise_floor + F.softplus((basis * log_scale.unsqueeze(-2)).sum(-1))
+        return loc, scale
+
+    def forward(self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor) -> TorchDistribution:
+        """p(x^m | z, eps^m) over (..., batch, step, channel, patch); arguments as `moments`."""
+        return self.around(*self.moments(z, nuisance, name, offset))
+
+    def around(self, loc: Tensor, scale: Tensor) -> TorchDistribution:
+        """This emission's noise family around a location, independent over samples."""
+        if self.tail is None:
+            return Normal(loc, scale, validate_args=False)
+        return StudentT(self.degrees_of_freedom(), loc, scale, validate_args=False)
+
+    def degrees_of_freedom(self) -> Tensor:
+        """nu > 2 of the Student-t likelihood, so that its variance exists."""
+        assert self.tail is not None
+        return 2.1 + F.softplus(self.tail)
+
+    def variance(self, scale: Tensor) -> Tensor:
+        """Var[x | z, eps] for a scale: sigma^2, or sigma^2 nu / (nu - 2)."""
+        if self.tail is None:
+            return scale**2
+        nu = self.degrees_of_freedom()
+        return scale**2 * nu / (nu - 2.0)
+
+
+class LinearEmission(nn.Module):
+    """p(x_t | z_t) = N(C z_t + d, diag(sigma^2)): one channel, one sample for each row of C.
+
+    With `LinearTransition` the evidence is exact (`latentphys.model.kalman`). It has no
+    nuisance; `nuisance` and `name` are taken so that every emission is called alike.
+
+    Args:
+        latent_dim: size of z.
+        size: samples a step.
+    """
+
+    def __init__(self, latent_dim: int, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(latent_dim, size)
+        self.spread = nn.Parameter(torch.zeros(size))
+
+    @property
+    def scale(self) -> Tensor:
+        """sigma, (size,)."""
+        return SCALE_FLOOR + F.softplus(self.spread)
+
+    def forward(self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor) -> TorchDistribution:
+        """p(x | z) over (..., batch, step, 1, size)."""
+        loc = self.linear(z).unsqueeze(-2)
+        return Normal(loc, self.scale.expand(loc.shape), validate_args=False)

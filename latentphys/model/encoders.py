@@ -1,0 +1,121 @@
+"""(lambda, eta) and q(eps^m | x^m) from one modality: a shared network over its set of channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.nn import functional as F
+
+from latentphys.model.evidence import SensorEvidence
+from latentphys.model.networks import ResidualBlock
+from latentphys.model.tokenisers import LocalBasis
+
+
+class SensorEncoder(nn.Module):
+    """Evidence of one modality, for any number and order of channels at any rate.
+
+    Channels share the network and their evidence adds; an absent channel is never passed
+    through it.
+
+    Args:
+        basis: the modality's tokeniser.
+        evidence_dim: size of lambda and eta.
+        nuisance_dim: size of eps of one channel.
+        names: channel names that were trained on; others share one embedding.
+        width: features of the network.
+        dropout: inside the residual blocks.
+    """
+
+    def __init__(
+        self,
+        basis: LocalBasis,
+        evidence_dim: int,
+        nuisance_dim: int,
+        names: tuple[str, ...],
+        width: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.basis = basis
+        self.names = names
+        self.evidence_dim, self.nuisance_dim = evidence_dim, nuisance_dim
+        first = 2 if basis.size % 2 == 0 else 1
+        rest = basis.size // first
+        self.fine = nn.Conv1d(2, 32, 9, stride=first, padding=4)
+        self.coarse = nn.Conv1d(32, width, 3 * rest, stride=rest, padding=rest)
+        self.name_embedding = nn.Embedding(len(names) + 1, width)
+        nn.init.zeros_(self.name_embedding.weight)
+        self.blocks = nn.Sequential(
+            ResidualBlock(width, dropout=dropout),
+            ResidualBlock(width, dilation=2, dropout=dropout),
+        )
+        self.to_evidence = nn.Linear(width, 2 * evidence_dim)
+        self.to_nuisance = nn.Linear(width, 2 * nuisance_dim)
+        nn.init.zeros_(self.to_nuisance.weight)
+        nn.init.zeros_(self.to_nuisance.bias)
+
+    def name_index(self, channels: list[tuple[str, ...]]) -> Tensor:
+        """(batch, channel) rows of the name embedding; 0 for a name not trained on."""
+        known = {name: k + 1 for k, name in enumerate(self.names)}
+        rows = [[known.get(name, 0) for name in names] for names in channels]
+        return torch.tensor(rows, dtype=torch.long, device=self.name_embedding.weight.device)
+
+    def forward(
+        self, values: Tensor, mask: Tensor, offset: Tensor, channels: list[tuple[str, ...]]
+    ) -> SensorEvidence:
+        """Encode one modality of a batch.
+
+        Args:
+            values: (batch, step, channel, patch).
+            mask: the same shape, True = observed.
+            offset: (batch, step, patch).
+            channels: names of each window's channels.
+
+        Returns:
+            Its evidence, summed over channels.
+        """
+        batch, steps, count, _ = values.shape
+        present = mask.any(-1).any(1)
+        rows, columns = present.nonzero(as_tuple=True)
+        features, seen = self._features(
+            values[rows, :, columns],
+            mask[rows, :, columns],
+            offset[rows],
+            self.name_index(channels)[rows, columns],
+        )
+        value, log_precision = self.to_evidence(features).chunk(2, dim=-1)
+        precision = F.softplus(log_precision) * seen
+        zeros = values.new_zeros(batch, steps, self.evidence_dim)
+        loc, spread = self._pool(features, seen).chunk(2, dim=-1)
+        flat = rows * count + columns
+        shape = (batch * count, self.nuisance_dim)
+        return SensorEvidence(
+            precision=zeros.index_add(0, rows, precision),
+            weighted=zeros.index_add(0, rows, precision * value),
+            nuisance=Normal(
+                values.new_zeros(shape).index_copy(0, flat, loc).view(batch, count, -1),
+                values.new_ones(shape)
+                .index_copy(0, flat, 1e-2 + F.softplus(spread + 0.5))
+                .view(batch, count, -1),
+                validate_args=False,
+            ),
+            present=present.any(-1),
+        )
+
+    def _features(
+        self, values: Tensor, mask: Tensor, offset: Tensor, name: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Network features (row, step, width) and whether each step was observed (row, step, 1)."""
+        seen = mask.any(-1)
+        patch = self.basis.to_patch(values, mask, offset)
+        trace = torch.stack([patch, seen.unsqueeze(-1).expand_as(patch).to(patch)], dim=1)
+        x = F.gelu(self.fine(trace.flatten(2)))
+        x = self.coarse(x)[..., : values.shape[1]]
+        x = self.blocks(F.gelu(x + self.name_embedding(name).unsqueeze(-1)))
+        return x.transpose(1, 2), seen.unsqueeze(-1).to(x)
+
+    def _pool(self, features: Tensor, seen: Tensor) -> Tensor:
+        """eps's loc and spread from the mean of the observed steps, (row, 2 * nuisance)."""
+        pooled = (features * seen).sum(1) / seen.sum(1).clamp_min(1.0)
+        return self.to_nuisance(pooled)

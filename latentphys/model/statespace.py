@@ -1,0 +1,186 @@
+"""The model and its guide: parts put together, and their joint as Pyro programs.
+
+    z_{1:T} ~ p(z_1) prod_t p(z_t | z_{t-1}, u_t)      eps^m ~ N(0, I)      x^m ~ p_m(x^m | z, eps^m)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import Normal as PyroNormal
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.nn import functional as F
+
+from latentphys.model.distributions import GaussMarkov, Trajectory
+from latentphys.model.emissions import Likelihood, PatchEmission
+from latentphys.model.encoders import SensorEncoder
+from latentphys.model.evidence import Evidence
+from latentphys.model.guides import PyramidGuide
+from latentphys.model.tokenisers import LocalBasis
+from latentphys.model.transitions import GatedTransition, LinearTransition
+from latentphys.preparation.batch import Batch
+
+
+@dataclass(frozen=True)
+class SensorSpec:
+    """What the model knows of one modality.
+
+    Attributes:
+        size: cosines (and grid points) a state step.
+        channels: channel names trained on.
+        likelihood: "normal" or "student_t".
+    """
+
+    size: int
+    channels: tuple[str, ...]
+    likelihood: Likelihood = "normal"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything needed to rebuild a model's networks, as plain values.
+
+    Attributes:
+        sensors: modality -> SensorSpec, in the model's order.
+        state_rate_hz: the model's clock.
+        latent_dim, evidence_dim, nuisance_dim: sizes of z, of the evidence and of eps.
+        input_dim: size of u.
+        widths: features of the guide's levels, finest first.
+        width: features of encoders and emissions.
+        dropout: in encoders and guide.
+        noise_floor: least sensor noise, in standard deviations of the signal.
+        transition: "gated" or "linear".
+    """
+
+    sensors: Mapping[str, SensorSpec]
+    state_rate_hz: float = 12.5
+    latent_dim: int = 32
+    evidence_dim: int = 64
+    nuisance_dim: int = 8
+    input_dim: int = 0
+    widths: tuple[int, ...] = (64, 96, 128, 128, 128)
+    width: int = 64
+    dropout: float = 0.1
+    noise_floor: float = 0.1
+    transition: str = "gated"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> ModelSpec:
+        """The inverse of `to_dict`; an unknown key is a TypeError."""
+        sensors = {
+            name: SensorSpec(**{**spec, "channels": tuple(spec["channels"])})
+            for name, spec in plain["sensors"].items()
+        }
+        return cls(**{**plain, "sensors": sensors, "widths": tuple(plain["widths"])})
+
+
+class StateSpaceModel(nn.Module):
+    """A deep state-space model with one emission and one encoder a modality.
+
+    Every method takes the same weights to another question: `evidence` encodes the sensors
+    once, `guide_of` gives q(z | any subset), `emit` the distribution of a sensor's samples,
+    `model` and `guide` are the Pyro programs of the same joint.
+
+    Args:
+        spec: sizes, modalities and clock.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        make = {"gated": GatedTransition, "linear": LinearTransition}[spec.transition]
+        self.transition = make(spec.latent_dim, spec.input_dim)
+        self.initial_loc = nn.Parameter(torch.zeros(spec.latent_dim))
+        self.initial_spread = nn.Parameter(torch.full((spec.latent_dim,), 0.5413))
+        self.guide_network = PyramidGuide(
+            spec.evidence_dim, spec.latent_dim, spec.widths, spec.dropout
+        )
+        self.encoders = nn.ModuleDict()
+        self.emissions = nn.ModuleDict()
+        for name, sensor in spec.sensors.items():
+            basis = LocalBasis(sensor.size)
+            self.encoders[name] = SensorEncoder(
+                basis, spec.evidence_dim, spec.nuisance_dim, sensor.channels, spec.width, spec.dropout
+            )
+            self.emissions[name] = PatchEmission(
+                basis,
+                spec.latent_dim,
+                spec.nuisance_dim,
+                sensor.channels,
+                sensor.likelihood,
+                spec.noise_floor,
+            )
+
+    def prior(self, batch: Batch) -> Trajectory:
+        """p(z_{1:T} | u_{1:T}) over the windows of a batch."""
+        initial = Normal(
+            self.initial_loc, 1e-2 + F.softplus(self.initial_spread), validate_args=False
+        )
+        inputs = batch.inputs if self.spec.input_dim else None
+        return Trajectory(
+            initial,
+            self.transition,
+            batch.steps,
+            inputs,
+            torch.Size((len(batch),)),
+            validate_args=False,
+        )
+
+    def evidence(self, batch: Batch) -> Evidence:
+        """What every modality of the batch that the model knows says about the state."""
+        sensors = {
+            name: self.encoders[name](
+                batch.values[name], batch.mask[name], batch.offset[name], batch.channels[name]
+            )
+            for name in self.spec.sensors
+            if name in batch.values
+        }
+        return Evidence(sensors, (len(batch), batch.steps, self.spec.evidence_dim))
+
+    def guide_of(self, evidence: Evidence, keep: Tensor | None = None) -> GaussMarkov:
+        """q(z_{1:T} | the kept modalities); `keep` as in `Evidence.total`."""
+        return self.guide_network(*evidence.total(keep))
+
+    def name_index(self, modality: str, batch: Batch) -> Tensor:
+        """(batch, channel) rows of the modality's channel-name embedding."""
+        return self.encoders[modality].name_index(batch.channels[modality])
+
+    def model(self, batch: Batch, kl_weight: float = 1.0) -> Tensor:
+        """The generative model as a Pyro program; one site a trajectory, one a modality."""
+        pyro.module("latentphys", self)
+        with pyro.plate("window", len(batch), dim=-1):
+            with pyro.poutine.scale(scale=kl_weight):
+                z = pyro.sample("z", self.prior(batch))
+            for name in self._observed(batch):
+                values, mask = batch.values[name], batch.mask[name]
+                shape = (len(batch), values.shape[2], self.spec.nuisance_dim)
+                unit = PyroNormal(values.new_zeros(shape), values.new_ones(shape))
+                with pyro.poutine.scale(scale=kl_weight):
+                    nuisance = pyro.sample(f"eps_{name}", unit.to_event(2))
+                emission = self.emissions[name](
+                    z, nuisance, self.name_index(name, batch), batch.offset[name]
+                )
+                pyro.sample(f"x_{name}", emission.mask(mask).to_event(3), obs=values)
+        return z
+
+    def guide(self, batch: Batch, kl_weight: float = 1.0) -> None:
+        """The guide as a Pyro program, from all sensors of the batch."""
+        pyro.module("latentphys", self)
+        evidence = self.evidence(batch)
+        with pyro.plate("window", len(batch), dim=-1), pyro.poutine.scale(scale=kl_weight):
+            pyro.sample("z", self.guide_of(evidence))
+            for name in self._observed(batch):
+                eps = evidence.sensors[name].nuisance
+                pyro.sample(f"eps_{name}", PyroNormal(eps.loc, eps.scale).to_event(2))
+
+    def _observed(self, batch: Batch) -> list[str]:
+        return [name for name in self.spec.sensors if name in batch.values]

@@ -1,0 +1,86 @@
+"""From samples at any rate to a fixed patch a state step, and back.
+
+Inside one state step a signal is a combination of a few cosines,
+
+    x(o) = sum_k c_k cos(pi k o),    o in [0, 1) the position inside the step,
+
+so one model meets the same modality at 125, 250 or 360 Hz, with holes, as the same coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+ROUGHNESS = 1e-3  # ridge on c_k, growing as k^2: what a hole leaves open becomes smooth
+
+
+class LocalBasis(nn.Module):
+    """Cosines on one state step, and the regular grid of as many points that they span.
+
+    Args:
+        size: number of cosines and of grid points, the samples a step at the model's own rate.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        grid = torch.arange(size, dtype=torch.float64) / size
+        at_grid = self._cosines(grid)
+        self.grid: Tensor
+        self.to_grid: Tensor
+        self.from_grid: Tensor
+        self.register_buffer("grid", grid.float(), persistent=False)
+        self.register_buffer("to_grid", at_grid.float(), persistent=False)
+        self.register_buffer("from_grid", torch.linalg.inv(at_grid).float(), persistent=False)
+
+    def _cosines(self, offset: Tensor) -> Tensor:
+        order = torch.arange(self.size, dtype=offset.dtype, device=offset.device)
+        return torch.cos(math.pi * order * offset.unsqueeze(-1))
+
+    def is_grid(self, offset: Tensor) -> bool:
+        """Whether every step's samples (..., patch) lie on the grid already."""
+        return offset.shape[-1] == self.size and bool(
+            torch.isclose(offset, self.grid.to(offset), atol=1e-5).all()
+        )
+
+    def to_patch(self, values: Tensor, mask: Tensor, offset: Tensor) -> Tensor:
+        """Masked least squares of the observed samples, read off on the grid.
+
+        c = argmin sum_i mask_i (x_i - sum_k c_k cos(pi k o_i))^2 + ROUGHNESS sum_k (1 + k^2) c_k^2
+
+        Args:
+            values: (row, step, patch); what stands where mask is False does not matter.
+            mask: the same shape, True = observed.
+            offset: the same shape, position in the step.
+
+        Returns:
+            (row, step, size); zero on a step without a sample.
+        """
+        values = torch.where(mask, values, 0.0)
+        if not self.is_grid(offset):
+            return self._project(values, mask, offset)
+        holes = mask.any(-1) & ~mask.all(-1)
+        if not bool(holes.any()):
+            return values
+        patch = values.clone()
+        patch[holes] = self._project(values[holes], mask[holes], offset[holes])
+        return patch
+
+    def _project(self, values: Tensor, mask: Tensor, offset: Tensor) -> Tensor:
+        basis = self._cosines(offset) * mask.unsqueeze(-1)
+        order = torch.arange(self.size, dtype=values.dtype, device=values.device)
+        ridge = torch.diag(ROUGHNESS * (1.0 + order**2))
+        gram = basis.mT @ basis + ridge
+        moment = basis.mT @ values.unsqueeze(-1)
+        coefficients = torch.cholesky_solve(moment, torch.linalg.cholesky(gram))
+        return (coefficients.squeeze(-1) @ self.to_grid.to(values).T) * mask.any(-1, keepdim=True)
+
+    def read_off(self, patch: Tensor, offset: Tensor) -> Tensor:
+        """The curve through grid values (..., size) at the samples' offsets (..., patch)."""
+        if self.is_grid(offset):
+            return patch
+        coefficients = patch @ self.from_grid.to(patch).T
+        return torch.einsum("...k,...pk->...p", coefficients, self._cosines(offset))
