@@ -1,0 +1,111 @@
+"""Training windows varied as subjects and sensors vary: tempo, gain, noise, missing leads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
+from latentphys.preparation.windows import first_sample
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far training windows are varied; zeros leave them alone.
+
+    Attributes:
+        tempo: the clock of a window runs exp(uniform(-tempo, tempo)) times as fast, for all its
+            sensors alike, so that they stay aligned.
+        gain: log-normal spread of each channel's gain.
+        noise: standard deviation of white noise added, in standard deviations of the signal.
+        one_channel: probability of keeping one random channel of a modality with several.
+    """
+
+    tempo: float = 0.15
+    gain: float = 0.2
+    noise: float = 0.02
+    one_channel: float = 0.5
+
+    def __call__(
+        self,
+        record: PreparedRecord,
+        start_step: int,
+        steps: int,
+        state_rate_hz: float,
+        rng: np.random.Generator,
+    ) -> PreparedRecord:
+        """One varied window as a record that starts with it.
+
+        Args:
+            record: the whole recording.
+            start_step: state step the window starts on.
+            steps: its length.
+            state_rate_hz: the model's clock.
+            rng: source of randomness.
+        """
+        factor = float(np.exp(rng.uniform(-self.tempo, self.tempo)))
+        signals = {
+            name: self._signal(signal, start_step, steps, state_rate_hz, factor, rng)
+            for name, signal in record.signals.items()
+        }
+        inputs = record.inputs
+        if inputs is not None:
+            begin = int(start_step / state_rate_hz * record.inputs_rate_hz)
+            count = int(np.ceil(steps / state_rate_hz * record.inputs_rate_hz)) + 1
+            at = np.clip(begin + (np.arange(count) * factor).astype(int), 0, inputs.shape[1] - 1)
+            inputs = inputs[:, at]
+        duration_s = steps / state_rate_hz
+        return replace(record, signals=signals, inputs=inputs, duration_s=duration_s)
+
+    def _signal(
+        self,
+        signal: PreparedSignal,
+        start_step: int,
+        steps: int,
+        state_rate_hz: float,
+        factor: float,
+        rng: np.random.Generator,
+    ) -> PreparedSignal:
+        """A window of one signal, its samples moved onto the stretched clock."""
+        if signal.time_s is not None:
+            values, time_s = _stretched_stamps(signal, start_step, steps, state_rate_hz, factor)
+        else:
+            first = int(first_sample(signal, np.array(start_step), state_rate_hz))
+            count = int(np.ceil(steps / state_rate_hz * signal.rate_hz))
+            at = first + np.arange(count) * factor
+            values, time_s = _read_between(signal.values, at, signal.rate_hz > state_rate_hz), None
+        if self.one_channel and len(values) > 1 and rng.random() < self.one_channel:
+            kept = rng.integers(len(values))
+            values = np.where(np.arange(len(values))[:, None] == kept, values, np.nan)
+        gain = np.exp(self.gain * rng.standard_normal((len(values), 1)))
+        if signal.rate_hz <= state_rate_hz:
+            gain[:] = 1.0  # a number on a display has no gain
+        noise = self.noise * rng.standard_normal(values.shape, dtype=np.float32)
+        values = (values * gain + noise).astype(np.float32)
+        return replace(signal, values=values, time_s=time_s)
+
+
+def _read_between(
+    values: NDArray[np.float32], at: NDArray[np.float64], smooth: bool
+) -> NDArray[np.float32]:
+    """Values at fractional sample numbers: straight lines for waveforms, else the nearest."""
+    length = values.shape[1]
+    low = np.floor(at).astype(np.int64) if smooth else np.rint(at).astype(np.int64)
+    inside = (low >= 0) & (low < length)
+    left = values[:, np.clip(low, 0, length - 1)]
+    if smooth:
+        right = values[:, np.clip(low + 1, 0, length - 1)]
+        left = left + (at - low).astype(np.float32) * (right - left)
+    return np.where(inside, left, np.nan).astype(np.float32)
+
+
+def _stretched_stamps(
+    signal: PreparedSignal, start_step: int, steps: int, state_rate_hz: float, factor: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Irregular samples of a window with their times on the stretched clock."""
+    assert signal.time_s is not None
+    time = (signal.time_s - start_step / state_rate_hz) / factor
+    inside = (time >= 0) & (time < steps / state_rate_hz)
+    return signal.values[:, inside], time[inside]

@@ -1,0 +1,277 @@
+"""From physical units to standardised signals: filters on observed runs, artefacts to NaN, scaling.
+
+Every step is a pure function of one channel and keeps NaN where it was. The plan has a version and
+is stored with every model, so a saved model prepares new recordings as it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentphys.recordings.errors import ModelFileError
+from latentphys.recordings.record import Record, rate_of
+
+VERSION = 1
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """standardised = (x - location) / scale, a figure a channel, in the signal's units."""
+
+    location: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def to_units(self, standardised: NDArray[Any]) -> NDArray[Any]:
+        """(..., channel, time) standardised -> the sensor's own units."""
+        return standardised * self.scale[:, None] + self.location[:, None]
+
+
+@dataclass(frozen=True)
+class PreparedSignal:
+    """One modality, standardised.
+
+    Attributes:
+        values: (channel, time) float32, NaN = not observed.
+        time_s: (time,) seconds from the record's start; None when sample i is at i / rate_hz.
+        rate_hz: samples a second; the median rate when timestamps are irregular.
+        channels: names.
+        units: of the signal before scaling.
+        scale: how to get back to them.
+    """
+
+    values: NDArray[np.float32]
+    time_s: NDArray[np.float64] | None
+    rate_hz: float
+    channels: tuple[str, ...]
+    units: str
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class PreparedRecord:
+    """One recording, standardised; `inputs` is (input, time) float32."""
+
+    record: str
+    subject: str
+    signals: dict[str, PreparedSignal]
+    inputs: NDArray[np.float32] | None
+    inputs_rate_hz: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class SignalPlan:
+    """What is done to one modality.
+
+    Attributes:
+        low_hz, high_hz: pass band of a second-order Butterworth filter run forward and backward
+            on each observed run; None leaves that side open.
+        least, most: physiological limits in the signal's units; values beyond are NaN.
+        flat_s: a constant stretch this long is a disconnected sensor: NaN. None keeps it.
+        beyond_sd: values further than this many standard deviations from the median are NaN.
+        location, scale: a fixed scaling, where absolute values mean something; None takes the
+            record's own median and winsorised standard deviation.
+    """
+
+    low_hz: float | None = None
+    high_hz: float | None = None
+    least: float | None = None
+    most: float | None = None
+    flat_s: float | None = None
+    beyond_sd: float | None = None
+    location: float | None = None
+    scale: float | None = None
+
+
+_WAVEFORM = {"flat_s": 2.0, "beyond_sd": 12.0}
+DEFAULT_PLANS: Mapping[str, SignalPlan] = {
+    "ecg": SignalPlan(low_hz=0.05, high_hz=40.0, **_WAVEFORM),
+    # Breathing shows in the slow baseline of the pulse, so it stays.
+    "ppg": SignalPlan(low_hz=0.05, high_hz=12.0, **_WAVEFORM),
+    "resp": SignalPlan(low_hz=0.05, high_hz=3.0, **_WAVEFORM),
+    "abp": SignalPlan(high_hz=20.0, **_WAVEFORM),
+    "cvp": SignalPlan(high_hz=20.0, **_WAVEFORM),
+    "hr": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0),
+    "pulse": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0),
+    "resp_rate": SignalPlan(least=1.0, most=80.0, location=18.0, scale=6.0),
+    "spo2": SignalPlan(least=40.0, most=100.0, location=97.0, scale=3.0),
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The plan of every modality; one it does not name is only scaled.
+
+    Attributes:
+        plans: modality -> SignalPlan.
+        version: of the steps' meaning.
+    """
+
+    plans: Mapping[str, SignalPlan] = field(default_factory=lambda: dict(DEFAULT_PLANS))
+    version: int = VERSION
+
+    def prepare(self, record: Record) -> PreparedRecord:
+        """Filter, clean and standardise every signal of a record."""
+        signals = {}
+        for name, signal in record.signals.items():
+            rate, time = rate_of(signal), np.asarray(signal.time, dtype=np.float64)
+            regular = bool(np.isfinite(rate)) and (not len(time) or abs(time[0]) < 1e-9)
+            if not np.isfinite(rate):
+                rate = 1.0 / float(np.median(np.diff(time))) if len(time) > 1 else 1.0
+            plan = self.plans.get(name, SignalPlan())
+            cleaned = [clean(np.asarray(x, np.float64), rate, plan) for x in signal.values]
+            scale = robust_scale(cleaned, plan)
+            standard = [
+                (x - m) / s for x, m, s in zip(cleaned, scale.location, scale.scale, strict=True)
+            ]
+            signals[name] = PreparedSignal(
+                values=np.asarray(standard, dtype=np.float32).reshape(len(cleaned), -1),
+                time_s=None if regular else time,
+                rate_hz=rate,
+                channels=tuple(str(c) for c in signal.channel.values),
+                units=str(signal.attrs.get("units", "")),
+                scale=scale,
+            )
+        inputs = record.inputs
+        return PreparedRecord(
+            record=record.record,
+            subject=record.subject,
+            signals=signals,
+            inputs=None if inputs is None else np.asarray(inputs.values, dtype=np.float32),
+            inputs_rate_hz=float("nan") if inputs is None else float(inputs.attrs["rate_hz"]),
+            duration_s=record.duration_s,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plans = {name: asdict(plan) for name, plan in self.plans.items()}
+        return {"version": self.version, "plans": plans}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ModelFileError: another version, or a parameter this version does not know.
+        """
+        if plain.get("version") != VERSION:
+            raise ModelFileError(
+                f"this release prepares signals by preprocessing version {VERSION}, the file "
+                f"asks for {plain.get('version')!r}. Load it with the release that wrote it."
+            )
+        try:
+            plans = {name: SignalPlan(**plan) for name, plan in plain["plans"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelFileError(
+                f"the preprocessing stored in the file is not one this release wrote: {error}. "
+                "Save the model again."
+            ) from error
+        return cls(plans)
+
+
+def default_preprocessing() -> Preprocessing:
+    """The plan for the modalities the library knows by name."""
+    return Preprocessing()
+
+
+def clean(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+    """Artefacts to NaN, then the pass band, then what still lies beyond belief to NaN."""
+    x = without_extremes(x, plan.least, plan.most)
+    if plan.flat_s is not None:
+        x = without_flat_runs(x, max(2, round(plan.flat_s * rate_hz)))
+    x = filter_runs(x, rate_hz, plan.low_hz, plan.high_hz)
+    if plan.beyond_sd is not None:
+        x = without_outliers(x, plan.beyond_sd)
+    return x
+
+
+def without_extremes(x: Array, least: float | None, most: float | None) -> Array:
+    """Infinite values and values outside [least, most] become NaN."""
+    keep = np.isfinite(x)
+    if least is not None:
+        keep &= x >= least
+    if most is not None:
+        keep &= x <= most
+    return np.where(keep, x, np.nan)
+
+
+def runs(observed: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """[start, stop) of each stretch of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], observed, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def without_flat_runs(x: Array, samples: int) -> Array:
+    """Constant stretches of at least `samples` samples become NaN."""
+    same = np.concatenate([[False], np.diff(x) == 0.0])
+    x = x.copy()
+    for start, stop in runs(same):
+        if stop - start + 1 >= samples:
+            x[start - 1 : stop] = np.nan
+    return x
+
+
+def without_outliers(x: Array, beyond_sd: float) -> Array:
+    """Values further than `beyond_sd` winsorised standard deviations from the median: NaN."""
+    location, scale = median_and_spread(x)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(x - location) <= beyond_sd * scale, x, np.nan)
+
+
+def filter_runs(x: Array, rate_hz: float, low_hz: float | None, high_hz: float | None) -> Array:
+    """Zero-phase Butterworth filter on each observed run; no run sees another across a gap.
+
+    A corner at or above 0.45 of the rate is left out. A run too short to filter (under twice the
+    filter's padding) loses its mean when a low corner was asked for, and is kept.
+
+    Args:
+        x: (time,), NaN = not observed.
+        rate_hz: samples a second.
+        low_hz, high_hz: corners; None leaves that side open.
+    """
+    from scipy.signal import butter, sosfiltfilt
+
+    high_hz = None if high_hz is None or high_hz >= 0.45 * rate_hz else high_hz
+    low_hz = None if low_hz is None or low_hz >= 0.45 * rate_hz else low_hz
+    if low_hz is None and high_hz is None:
+        return x
+    if low_hz is not None and high_hz is not None:
+        sos = butter(2, [low_hz, high_hz], "bandpass", fs=rate_hz, output="sos")
+    elif low_hz is not None:
+        sos = butter(2, low_hz, "highpass", fs=rate_hz, output="sos")
+    else:
+        sos = butter(2, high_hz, "lowpass", fs=rate_hz, output="sos")
+    padding = round(rate_hz / low_hz) if low_hz is not None else round(3 * rate_hz / high_hz)
+    y = np.full_like(x, np.nan)
+    for start, stop in runs(np.isfinite(x)):
+        run = x[start:stop]
+        if len(run) > 30:
+            y[start:stop] = sosfiltfilt(sos, run, padlen=min(padding, len(run) - 1))
+        else:
+            y[start:stop] = run - run.mean() if low_hz is not None else run
+    return y
+
+
+def median_and_spread(x: Array) -> tuple[float, float]:
+    """Median, and standard deviation after winsorising at the 0.5 and 99.5 percentiles."""
+    seen = x[np.isfinite(x)]
+    if not len(seen):
+        return 0.0, 1.0
+    low, high = np.quantile(seen, [0.005, 0.995])
+    spread = float(np.clip(seen, low, high).std())
+    return float(np.median(seen)), spread if spread > 1e-12 else 1.0
+
+
+def robust_scale(channels: list[Array], plan: SignalPlan) -> Scale:
+    """The plan's fixed scaling, or each channel's own median and winsorised spread."""
+    if plan.location is not None and plan.scale is not None:
+        count = len(channels)
+        return Scale(np.full(count, plan.location), np.full(count, plan.scale))
+    figures = np.array([median_and_spread(x) for x in channels], dtype=np.float64).reshape(-1, 2)
+    return Scale(figures[:, 0], figures[:, 1])
