@@ -1,5 +1,109 @@
 """The verbs: read, simulate, fit, load."""
 
-from latentphys.recordings.reading import read
+from __future__ import annotations
 
-__all__ = ["read"]
+from pathlib import Path
+
+import torch
+
+from latentphys.fitted import FittedModel, software, summary_of
+from latentphys.learning.objective import Objective
+from latentphys.learning.specification import sensors_of
+from latentphys.learning.training import TrainingPlan, train
+from latentphys.model.statespace import ModelSpec, StateSpaceModel
+from latentphys.preparation.augmentation import Augmentation
+from latentphys.preparation.loading import WindowLoader, in_order
+from latentphys.preparation.preprocessing import default_preprocessing
+from latentphys.preparation.windows import tile
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.reading import read
+from latentphys.recordings.simulation import simulate
+
+__all__ = ["fit", "load", "read", "simulate"]
+
+STATE_RATE_HZ = 12.5
+BATCH_SIZE = 16
+HELD_OUT_WINDOWS = 64
+
+
+def fit(
+    cohort: Cohort,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    window_s: float = 16.0,
+    latent_dim: int = 32,
+    held_out: float = 0.1,
+    progress: bool = True,
+) -> FittedModel:
+    """Fit a deep state-space model to every modality of a cohort.
+
+    Some of the cohort's subjects are held out to choose the best state of training. With
+    `steps`, one seed gives the same weights every time on one machine; with `minutes` the
+    number of steps depends on its speed.
+
+    Args:
+        cohort: the training subjects.
+        minutes: wall-clock budget; 5 when neither budget is given.
+        steps: number of updates instead.
+        seed: of weights, batches and draws.
+        window_s: length of the training windows, seconds.
+        latent_dim: size of the latent state.
+        held_out: share of the subjects held out; 0 for none.
+        progress: whether to draw a bar.
+
+    Returns:
+        The fitted model.
+
+    Raises:
+        CohortError: the cohort is empty.
+        UnitError: one modality comes in different units.
+        FitError: nothing observed, no valid budget, or no finite loss.
+    """
+    plan = TrainingPlan(
+        minutes=5.0 if minutes is None and steps is None else minutes, steps=steps, seed=seed
+    )
+    about = {**summary_of(cohort), "software": software(), "plan": plan.to_dict()}
+    about["units"] = cohort.units
+    training, checking = _held_out(cohort, held_out, seed)
+    preprocessing, objective = default_preprocessing(), Objective()
+    prepared = [preprocessing.prepare(record) for record in training]
+    sensors = sensors_of(prepared, STATE_RATE_HZ)
+    inputs = max((len(r.inputs) for r in prepared if r.inputs is not None), default=0)
+    torch.manual_seed(seed)
+    model = StateSpaceModel(
+        ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, input_dim=inputs)
+    )
+    names, length = tuple(sensors), round(window_s * STATE_RATE_HZ)
+    stream = WindowLoader(
+        prepared, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, Augmentation()
+    )
+    reserve = [preprocessing.prepare(record) for record in checking]
+    checks = []
+    if reserve:
+        total_s = sum(record.duration_s for record in reserve)
+        hop_s = max(window_s, total_s / HELD_OUT_WINDOWS)
+        index = tile(reserve, window_s, hop_s, STATE_RATE_HZ)
+        checks = list(in_order(reserve, index, names, 2 * BATCH_SIZE))
+    history = train(model, stream, checks, objective, plan, progress)
+    about["objective"] = objective.to_dict()
+    about["held_out"] = [record.subject for record in reserve]
+    return FittedModel(model, preprocessing, window_s, history, about)
+
+
+def load(path: str | Path) -> FittedModel:
+    """A model that `FittedModel.save` wrote.
+
+    Raises:
+        ModelFileError: not a model of this release, or weights that do not fit it.
+    """
+    return FittedModel.load(path)
+
+
+def _held_out(cohort: Cohort, share: float, seed: int) -> tuple[Cohort, list]:  # type: ignore[type-arg]
+    """Training cohort and the held-out records; none from fewer than five subjects."""
+    if share <= 0 or len(cohort.subjects) < 5:
+        return cohort, []
+    training, checking = cohort.split(test=share, seed=seed)
+    return training, list(checking)

@@ -32,13 +32,20 @@ class SensorSpec:
 
     Attributes:
         size: cosines (and grid points) a state step.
-        channels: channel names trained on.
+        channels: channel names trained on, the commonest first.
         likelihood: "normal" or "student_t".
+        rate_hz: samples a second in training; an absent sensor is imputed at it.
+        units: of the sensor.
+        location, scale: the training subjects' typical scaling, for a sensor never seen.
     """
 
     size: int
     channels: tuple[str, ...]
     likelihood: Likelihood = "normal"
+    rate_hz: float = 1.0
+    units: str = ""
+    location: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -122,18 +129,17 @@ class StateSpaceModel(nn.Module):
 
     def prior(self, batch: Batch) -> Trajectory:
         """p(z_{1:T} | u_{1:T}) over the windows of a batch."""
-        initial = Normal(
-            self.initial_loc, 1e-2 + F.softplus(self.initial_spread), validate_args=False
-        )
         inputs = batch.inputs if self.spec.input_dim else None
-        return Trajectory(
-            initial,
-            self.transition,
-            batch.steps,
-            inputs,
-            torch.Size((len(batch),)),
-            validate_args=False,
-        )
+        return self.prior_over(batch.steps, inputs, torch.Size((len(batch),)))
+
+    def prior_over(self, steps: int, inputs: Tensor | None, batch: torch.Size) -> Trajectory:
+        """p(z_{1:T} | u_{1:T}) over any number of steps; inputs (batch..., step, input)."""
+        initial = Normal(*self.prior_moments(), validate_args=False)
+        return Trajectory(initial, self.transition, steps, inputs, batch, validate_args=False)
+
+    def prior_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of p(z_1), (latent,) each."""
+        return self.initial_loc, 1e-2 + F.softplus(self.initial_spread)
 
     def evidence(self, batch: Batch) -> Evidence:
         """What every modality of the batch that the model knows says about the state."""

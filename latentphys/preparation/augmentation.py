@@ -20,12 +20,16 @@ class Augmentation:
             sensors alike, so that they stay aligned.
         gain: log-normal spread of each channel's gain.
         noise: standard deviation of white noise added, in standard deviations of the signal.
+        lag_s: standard deviation of a shift of each sensor against the others, seconds. Delays
+            between sensors (pulse transit) differ from subject to subject; without it a network
+            learns those of the training subjects by heart.
         one_channel: probability of keeping one random channel of a modality with several.
     """
 
     tempo: float = 0.15
     gain: float = 0.2
     noise: float = 0.02
+    lag_s: float = 0.02
     one_channel: float = 0.5
 
     def __call__(
@@ -74,7 +78,8 @@ class Augmentation:
         else:
             first = int(first_sample(signal, np.array(start_step), state_rate_hz))
             count = int(np.ceil(steps / state_rate_hz * signal.rate_hz))
-            at = first + np.arange(count) * factor
+            lag = self.lag_s * rng.standard_normal() * signal.rate_hz
+            at = first + lag * (signal.rate_hz > state_rate_hz) + np.arange(count) * factor
             values, time_s = _read_between(signal.values, at, signal.rate_hz > state_rate_hz), None
         if self.one_channel and len(values) > 1 and rng.random() < self.one_channel:
             kept = rng.integers(len(values))

@@ -1,0 +1,99 @@
+"""The posterior physiological state of a recording, and embeddings made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+
+from latentphys.inference.paths import infer_path
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.preprocessing import PreparedRecord
+
+Unit = Literal["window", "record", "subject"]
+
+
+def posterior_record(
+    model: StateSpaceModel,
+    record: PreparedRecord,
+    given: Sequence[str],
+    window_s: float,
+    draws: int,
+    seed: int,
+) -> xr.DataTree:
+    """q(z_{1:T} | x of the given sensors) of one recording, as ArviZ lays results out.
+
+    Returns:
+        DataTree with group `posterior`: z (sample, time, latent), z_mean and z_sd
+        (time, latent); time in seconds, the middle of each state step.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    path = infer_path(model, record, given, window_s, draws, generator)
+    clock = model.spec.state_rate_hz
+    dataset = xr.Dataset(
+        {
+            "z": (("sample", "time", "latent"), path.draws.numpy()),
+            "z_mean": (("time", "latent"), path.mean.numpy()),
+            "z_sd": (("time", "latent"), path.sd.numpy()),
+        },
+        coords={
+            "sample": np.arange(draws),
+            "time": ("time", (np.arange(len(path.mean)) + 0.5) / clock, {"units": "s"}),
+            "latent": np.arange(model.spec.latent_dim),
+        },
+        attrs={
+            "record": record.record,
+            "subject": record.subject,
+            "given": ", ".join(given),
+            "sample_dims": "sample",
+            "inference_library": "latentphys",
+        },
+    )
+    return xr.DataTree.from_dict({"posterior": dataset}, name=record.record)
+
+
+def embed_records(
+    model: StateSpaceModel,
+    records: Sequence[PreparedRecord],
+    given: Sequence[str],
+    window_s: float,
+    unit: Unit,
+) -> xr.DataArray:
+    """Posterior means and log spreads averaged over windows, records or subjects.
+
+    Args:
+        model: in evaluation mode.
+        records: prepared recordings.
+        given: modalities used.
+        window_s: length of a window, seconds; windows do not overlap.
+        unit: what a row stands for.
+
+    Returns:
+        (unit, feature) with coordinates record and subject (and start_s for windows); the first
+        half of the features is the mean of z, the second its mean log standard deviation.
+    """
+    rows, subjects, names, starts = [], [], [], []
+    for record in records:
+        path = infer_path(model, record, given, window_s, 1, torch.Generator().manual_seed(0))
+        features = torch.cat([path.mean, path.sd.log()], dim=-1).numpy()
+        steps = max(1, round(window_s * model.spec.state_rate_hz))
+        count = max(1, len(features) // steps) if unit == "window" else 1
+        for k in range(count):
+            part = features[k * steps : (k + 1) * steps] if unit == "window" else features
+            rows.append(part.mean(0))
+            subjects.append(record.subject)
+            names.append(record.record)
+            starts.append(k * steps / model.spec.state_rate_hz)
+    latents = [f"{kind}_{k}" for kind in ("mean", "log_sd") for k in range(model.spec.latent_dim)]
+    table = xr.DataArray(
+        np.stack(rows),
+        dims=(unit, "feature"),
+        coords={"subject": (unit, subjects), "feature": latents},
+    )
+    if unit == "subject":
+        return table.rename(subject="who").groupby("who").mean().rename(who="subject")
+    table = table.assign_coords(record=(unit, names))
+    return table.assign_coords(start_s=(unit, starts)) if unit == "window" else table

@@ -1,0 +1,110 @@
+"""Saved models: weights as safetensors, everything else as JSON; reading one never runs code.
+
+A model is a folder. `model.json` names its weights file by digest and is replaced last, in one
+rename, so an interrupted save leaves the former model whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from latentphys.recordings.errors import ModelFileError
+
+FORMAT = 1
+CARD = "model.json"
+
+
+def save_model(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write a model folder; the one that stood there survives until the new one is complete.
+
+    Args:
+        path: the folder, made if need be.
+        weights: name -> tensor.
+        card: plain values; `format` and `weights` are added.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save_tensors({name: tensor.contiguous() for name, tensor in weights.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"weights-{digest[:16]}.safetensors"
+    card = {"format": FORMAT, "weights": {"file": name, "sha256": digest}, **card}
+    text = json.dumps(card, indent=1, allow_nan=True)
+    _write_beside(folder / name, content)
+    _write_beside(folder / CARD, text.encode())
+    for old in folder.glob("weights-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and card of a model folder.
+
+    Raises:
+        ModelFileError: no model there, another format, or weights that are not the ones saved.
+    """
+    folder = Path(path)
+    try:
+        card = json.loads((folder / CARD).read_text())
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"a saved model is a folder with {CARD}; {folder} has none. Write one with "
+            "fit.save(path)."
+        ) from error
+    except ValueError as error:
+        raise ModelFileError(
+            f"{folder / CARD} is not JSON ({error}). Save the model again."
+        ) from error
+    if card.get("format") != FORMAT:
+        raise ModelFileError(
+            f"this release reads model format {FORMAT}, {folder} is of format "
+            f"{card.get('format')!r}. Load it with the release that wrote it."
+        )
+    entry = card["weights"]
+    file = folder / Path(entry["file"]).name
+    if not file.is_file():
+        raise ModelFileError(f"{folder} lacks its weights {file.name}. Copy the whole folder.")
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise ModelFileError(
+            f"{file} is not the file that was saved (its SHA-256 differs). Copy the folder again."
+        )
+    return load_tensors(content), card
+
+
+def check_weights(expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Refuse weights that are missing, surplus, or of another shape.
+
+    Raises:
+        ModelFileError: names them.
+    """
+    missing, surplus = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    reshaped = [k for k in expected.keys() & given.keys() if expected[k].shape != given[k].shape]
+    if missing or surplus or reshaped:
+        raise ModelFileError(
+            "saved weights must be exactly the model's: "
+            f"missing {missing or 'none'}, surplus {surplus or 'none'}, of another shape "
+            f"{sorted(reshaped) or 'none'}. Save the model again with this release."
+        )
+
+
+def _write_beside(target: Path, content: bytes) -> None:
+    """Write a temporary file in the same folder, flush it to disk, and rename it onto target."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

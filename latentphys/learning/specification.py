@@ -1,0 +1,54 @@
+"""The model that fits some recordings: sizes, rates and channel names read off them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from latentphys.model.statespace import SensorSpec
+from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.recordings.errors import FitError
+
+MOST_PER_STEP = 16
+HEAVY_TAILED = ("ecg",)  # QRS complexes: rare, large, sharp
+
+
+def sensors_of(
+    records: Sequence[PreparedRecord], state_rate_hz: float
+) -> dict[str, SensorSpec]:
+    """What the model must know of each modality that was observed at all.
+
+    Args:
+        records: prepared training records.
+        state_rate_hz: the model's clock.
+
+    Raises:
+        FitError: nothing was observed.
+    """
+    names = sorted({name for record in records for name in record.signals})
+    sensors = {}
+    for name in names:
+        signals = [r.signals[name] for r in records if name in r.signals]
+        signals = [s for s in signals if np.isfinite(s.values).any()]
+        if not signals:
+            continue
+        rate = float(np.median([s.rate_hz for s in signals]))
+        count = Counter(channel for s in signals for channel in s.channels)
+        units = Counter(s.units for s in signals)
+        sensors[name] = SensorSpec(
+            size=int(np.clip(round(rate / state_rate_hz), 1, MOST_PER_STEP)),
+            channels=tuple(channel for channel, _ in count.most_common()),
+            likelihood="student_t" if name in HEAVY_TAILED else "normal",
+            rate_hz=rate,
+            units=units.most_common(1)[0][0],
+            location=float(np.median(np.concatenate([s.scale.location for s in signals]))),
+            scale=float(np.median(np.concatenate([s.scale.scale for s in signals]))),
+        )
+    if not sensors:
+        raise FitError(
+            "a fit needs at least one observed sample; every modality of the training records is "
+            "NaN throughout. Look at them with lp.plot_record."
+        )
+    return sensors
