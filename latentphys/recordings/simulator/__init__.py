@@ -1,0 +1,1 @@
+"""A mechanistic cardio-respiratory simulator: physiology first, sensors after."""
