@@ -1,0 +1,52 @@
+"""An imputed sensor: its mean, its interval, and the truth where there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+from latentphys.plotting.style import MODEL, TRUTH, panels, span
+from latentphys.recordings.record import Record
+
+
+def plot_imputation(
+    imputed: xr.Dataset,
+    truth: Record | xr.DataArray | None = None,
+    start_s: float = 0.0,
+    stop_s: float | None = None,
+) -> Any:
+    """Draw what `FittedModel.impute` gives for one record.
+
+    Args:
+        imputed: Dataset with mean, lower, upper and draws.
+        truth: the record, or the signal itself (channel, time); None draws no truth. Filtering
+            changes a signal's offset, so it is drawn about its own median.
+        start_s, stop_s: the stretch to draw, seconds; 16 s when `stop_s` is left out.
+
+    Returns:
+        Matplotlib Axes, (channel,).
+    """
+    stop_s = start_s + 16.0 if stop_s is None else stop_s
+    name, percent = imputed.attrs["modality"], 100 * imputed.attrs["level"]
+    if isinstance(truth, Record):
+        truth = truth.signals.get(name)
+    title = f"{imputed.attrs['record']}: {name} given {imputed.attrs['given']}"
+    axes = panels(imputed.sizes["channel"], title, height=2.6)
+    part = span(imputed, start_s, stop_s)
+    for k, ax in enumerate(axes):
+        at = part.isel(channel=k)
+        ax.fill_between(
+            at.time, at.lower, at.upper, color=MODEL, alpha=0.25, lw=0, label=f"{percent:g} %"
+        )
+        ax.plot(at.time, at.draws[:3].T, color=MODEL, lw=0.4, alpha=0.5)
+        ax.plot(at.time, at["mean"], color=MODEL, lw=1.6, label="mean")
+        if truth is not None:
+            ax.plot(
+                at.time, span(truth, start_s, stop_s)[k], color=TRUTH, lw=1.0, label="recorded"
+            )
+        ax.set_ylabel(f"{name} {at.channel.item()}\n[{at['mean'].attrs.get('units') or 'a.u.'}]")
+    axes[0].legend(loc="upper right", ncols=3, frameon=False)
+    axes[-1].set_xlim(start_s, stop_s)
+    axes[-1].set_xlabel("time [s]")
+    return axes
