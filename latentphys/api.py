@@ -17,6 +17,7 @@ from latentphys.preparation.preprocessing import default_preprocessing
 from latentphys.preparation.windows import tile
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.reading import read
+from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
 
 __all__ = ["fit", "load", "read", "simulate"]
@@ -76,9 +77,7 @@ def fit(
         ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, input_dim=inputs)
     )
     names, length = tuple(sensors), round(window_s * STATE_RATE_HZ)
-    stream = WindowLoader(
-        prepared, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, Augmentation()
-    )
+    stream = WindowLoader(prepared, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, Augmentation())
     reserve = [preprocessing.prepare(record) for record in checking]
     checks = []
     if reserve:
@@ -101,7 +100,7 @@ def load(path: str | Path) -> FittedModel:
     return FittedModel.load(path)
 
 
-def _held_out(cohort: Cohort, share: float, seed: int) -> tuple[Cohort, list]:  # type: ignore[type-arg]
+def _held_out(cohort: Cohort, share: float, seed: int) -> tuple[Cohort, list[Record]]:
     """Training cohort and the held-out records; none from fewer than five subjects."""
     if share <= 0 or len(cohort.subjects) < 5:
         return cohort, []

@@ -56,9 +56,7 @@ def check_modalities(model: StateSpaceModel, names: Sequence[str], what: str) ->
             )
 
 
-def impute_record(
-    model: StateSpaceModel, record: PreparedRecord, question: Question
-) -> xr.Dataset:
+def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Question) -> xr.Dataset:
     """The posterior predictive of one sensor over a whole recording.
 
         p(x^m | x^S) = E[p_m(x^m | z, eps^m)],   z ~ q(z | x^S),   eps^m ~ N(0, I)
@@ -72,11 +70,9 @@ def impute_record(
     """
     signal = record.signals.get(question.target) or _unseen(model, record, question.target)
     generator = torch.Generator().manual_seed(question.seed)
-    path = infer_path(
-        model, record, question.given, question.window_s, question.draws, generator
-    )
+    path = infer_path(model, record, question.given, question.window_s, question.draws, generator)
     loc, scale = decode(model, question.target, path, signal, generator)
-    emission = model.emissions[question.target]
+    emission = model.emission(question.target)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(question.seed)
         draws = emission.around(loc, scale).sample().numpy()
@@ -99,14 +95,17 @@ def decode(
     if modality in path.nuisance:
         q = path.nuisance[modality]
         noise = q.loc + q.scale * noise
-    names = model.encoders[modality].name_index([signal.channels])
+    names = model.encoder(modality).name_index([signal.channels])
     length = signal.values.shape[1]
     loc, scale = torch.zeros(draws, channels, length), torch.ones(draws, channels, length)
     for start in range(0, total, STEPS_A_CHUNK):
         steps = min(STEPS_A_CHUNK, total - start)
         at = places(signal, start, steps, model.spec.state_rate_hz)
-        chunk = model.emissions[modality].moments(
-            path.draws[:, None, start : start + steps], noise, names, torch.from_numpy(at.offset[None])
+        chunk = model.emission(modality).moments(
+            path.draws[:, None, start : start + steps],
+            noise,
+            names,
+            torch.from_numpy(at.offset[None]),
         )
         exists, sample = torch.from_numpy(at.exists), torch.from_numpy(at.sample[at.exists])
         for whole, part in zip((loc, scale), chunk, strict=True):

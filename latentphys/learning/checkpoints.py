@@ -86,7 +86,10 @@ def check_weights(expected: dict[str, Tensor], given: dict[str, Tensor]) -> None
     Raises:
         ModelFileError: names them.
     """
-    missing, surplus = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    missing, surplus = (
+        sorted(expected.keys() - given.keys()),
+        sorted(given.keys() - expected.keys()),
+    )
     reshaped = [k for k in expected.keys() & given.keys() if expected[k].shape != given[k].shape]
     if missing or surplus or reshaped:
         raise ModelFileError(

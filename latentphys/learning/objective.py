@@ -1,6 +1,6 @@
 """One objective over views, as a weighted sum of its terms.
 
-    loss = -ELBO + lambda_cross * (-L_cross) + lambda_miss * L_miss        (nats per second)
+loss = -ELBO + lambda_cross * (-L_cross) + lambda_miss * L_miss        (nats per second)
 """
 
 from __future__ import annotations
@@ -95,10 +95,7 @@ def _both_guides(
     model: StateSpaceModel, evidence: Evidence, full: View, subset: View
 ) -> tuple[GaussMarkov, GaussMarkov]:
     """q given all sensors and q given the subset, in one pass of the guide network."""
-    precision, weighted = zip(
-        evidence.total(full.keep), evidence.total(subset.keep), strict=True
-    )
+    precision, weighted = zip(evidence.total(full.keep), evidence.total(subset.keep), strict=True)
     q = model.guide_network(torch.cat(precision), torch.cat(weighted))
     half = len(full.keep)
     return q.window(slice(0, half)), q.window(slice(half, None))
-

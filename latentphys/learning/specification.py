@@ -15,9 +15,7 @@ MOST_PER_STEP = 16
 HEAVY_TAILED = ("ecg",)  # QRS complexes: rare, large, sharp
 
 
-def sensors_of(
-    records: Sequence[PreparedRecord], state_rate_hz: float
-) -> dict[str, SensorSpec]:
+def sensors_of(records: Sequence[PreparedRecord], state_rate_hz: float) -> dict[str, SensorSpec]:
     """What the model must know of each modality that was observed at all.
 
     Args:

@@ -74,7 +74,7 @@ def elbo(
     for name, sensor in evidence.sensors.items():
         mask = batch.mask[name]
         values = torch.where(mask, batch.values[name], 0.0)
-        emission = model.emissions[name](
+        emission = model.emission(name)(
             z, sensor.nuisance.rsample(), model.name_index(name, batch), batch.offset[name]
         )
         log_likelihood[name] = observed_log_prob(emission.log_prob(values), mask) / duration
@@ -155,7 +155,7 @@ def _predictive_log_prob(
     values = torch.where(mask, batch.values[name][rows], 0.0)
     draws, _, _, _ = paths.shape
     nuisance = torch.randn(draws, len(rows), values.shape[2], model.spec.nuisance_dim)
-    emission = model.emissions[name]
+    emission = model.emission(name)
     loc, scale = emission.moments(
         paths, nuisance, model.name_index(name, batch)[rows], batch.offset[name][rows]
     )

@@ -1,4 +1,4 @@
-"""The training loop: a budget in minutes or steps, a finite guard, the best state on held-out subjects."""
+"""The training loop: a budget, a finite guard, the best state on held-out subjects."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ class _Run:
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.average = _Average(model, plan.average)
         self.history = History()
-        self.best_loss, self.best_state = math.inf, None
+        self.best_loss = math.inf
+        self.best_state: dict[str, Any] | None = None
         self.step, self.broken, self.seconds = 0, 0, 0.0
 
     def through(self, batches: Iterator[Batch], held_out: Sequence[Batch]) -> None:

@@ -15,6 +15,7 @@ from pyro.distributions import Distribution, TorchDistribution
 from torch import Tensor
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
+_Shape = torch.Size | list[int] | tuple[int, ...]
 Transition = Callable[[Tensor, Tensor | None], Normal]
 
 
@@ -92,7 +93,7 @@ class GaussMarkov(TorchDistribution):
         """Var[z_t] = r_t^2 Var[z_{t-1}] + s_t^2, (..., step, latent)."""
         return linear_scan(self.correlation**2, self.scale**2)
 
-    def expand(self, batch_shape: torch.Size, _instance: Distribution | None = None) -> GaussMarkov:
+    def expand(self, batch_shape: _Shape, _instance: Distribution | None = None) -> GaussMarkov:
         """The same path distribution over a larger batch."""
         shape = torch.Size(batch_shape) + self.event_shape
         return GaussMarkov(
@@ -123,7 +124,7 @@ class GaussMarkov(TorchDistribution):
             self.correlation.expand(noise.shape), self.scale * noise
         )
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: _Shape = ()) -> Tensor:
         """Draw paths, sample_shape + (..., step, latent), differentiable in m, r and s."""
         shape = torch.Size(sample_shape) + self.batch_shape + self.event_shape
         return self.path(self.mean_path.new_empty(shape).normal_())
@@ -170,7 +171,7 @@ class Trajectory(TorchDistribution):
         event = torch.Size((steps, initial.loc.shape[-1]))
         super().__init__(torch.Size(batch_shape), event, validate_args=validate_args)
 
-    def expand(self, batch_shape: torch.Size, _instance: Distribution | None = None) -> Trajectory:
+    def expand(self, batch_shape: _Shape, _instance: Distribution | None = None) -> Trajectory:
         """The same prior over a larger batch."""
         return Trajectory(
             self.initial,
@@ -205,7 +206,7 @@ class Trajectory(TorchDistribution):
             rollout.append(z)
         return torch.stack(rollout, dim=-2)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: _Shape = ()) -> Tensor:
         """Draw trajectories step by step, sample_shape + (..., step, latent)."""
         shape = torch.Size(sample_shape) + self.batch_shape + self.event_shape
         return self.path(self.initial.loc.new_empty(shape).normal_())

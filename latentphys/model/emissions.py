@@ -58,7 +58,9 @@ class PatchEmission(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.tail = nn.Parameter(torch.tensor(2.0)) if likelihood == "student_t" else None
 
-    def moments(self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(
+        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Location and scale of every sample.
 
         Args:
@@ -85,7 +87,9 @@ class PatchEmission(nn.Module):
         scale = self.noise_floor + F.softplus((basis * log_scale.unsqueeze(-2)).sum(-1))
         return loc, scale
 
-    def forward(self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor) -> TorchDistribution:
+    def forward(
+        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor
+    ) -> TorchDistribution:
         """p(x^m | z, eps^m) over (..., batch, step, channel, patch); arguments as `moments`."""
         return self.around(*self.moments(z, nuisance, name, offset))
 
@@ -129,7 +133,9 @@ class LinearEmission(nn.Module):
         """sigma, (size,)."""
         return SCALE_FLOOR + F.softplus(self.spread)
 
-    def forward(self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor) -> TorchDistribution:
+    def forward(
+        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor
+    ) -> TorchDistribution:
         """p(x | z) over (..., batch, step, 1, size)."""
         loc = self.linear(z).unsqueeze(-2)
         return Normal(loc, self.scale.expand(loc.shape), validate_args=False)

@@ -22,7 +22,9 @@ class ChannelNorm(nn.Module):
 class ResidualBlock(nn.Module):
     """x + conv(gelu(conv(norm(x)))), over (batch, feature, step)."""
 
-    def __init__(self, width: int, kernel: int = 3, dilation: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, kernel: int = 3, dilation: int = 1, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm = ChannelNorm(width)
         padding = dilation * (kernel // 2)
@@ -71,9 +73,7 @@ class StepPyramid(nn.Module):
                 for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
             ]
         )
-        self.up_blocks = nn.ModuleList(
-            [ResidualBlock(w, dropout=dropout) for w in widths[:-1]]
-        )
+        self.up_blocks = nn.ModuleList([ResidualBlock(w, dropout=dropout) for w in widths[:-1]])
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, width_in, step) -> (batch, widths[0], step)."""

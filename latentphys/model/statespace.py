@@ -1,13 +1,13 @@
 """The model and its guide: parts put together, and their joint as Pyro programs.
 
-    z_{1:T} ~ p(z_1) prod_t p(z_t | z_{t-1}, u_t)      eps^m ~ N(0, I)      x^m ~ p_m(x^m | z, eps^m)
+z_{1:T} ~ p(z_1) prod_t p(z_t | z_{t-1}, u_t)      eps^m ~ N(0, I)      x^m ~ p_m(x^m | z, eps^m)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -116,7 +116,12 @@ class StateSpaceModel(nn.Module):
         for name, sensor in spec.sensors.items():
             basis = LocalBasis(sensor.size)
             self.encoders[name] = SensorEncoder(
-                basis, spec.evidence_dim, spec.nuisance_dim, sensor.channels, spec.width, spec.dropout
+                basis,
+                spec.evidence_dim,
+                spec.nuisance_dim,
+                sensor.channels,
+                spec.width,
+                spec.dropout,
             )
             self.emissions[name] = PatchEmission(
                 basis,
@@ -144,7 +149,7 @@ class StateSpaceModel(nn.Module):
     def evidence(self, batch: Batch) -> Evidence:
         """What every modality of the batch that the model knows says about the state."""
         sensors = {
-            name: self.encoders[name](
+            name: self.encoder(name)(
                 batch.values[name], batch.mask[name], batch.offset[name], batch.channels[name]
             )
             for name in self.spec.sensors
@@ -156,9 +161,17 @@ class StateSpaceModel(nn.Module):
         """q(z_{1:T} | the kept modalities); `keep` as in `Evidence.total`."""
         return self.guide_network(*evidence.total(keep))
 
+    def encoder(self, modality: str) -> SensorEncoder:
+        """The encoder of a modality."""
+        return cast(SensorEncoder, self.encoders[modality])
+
+    def emission(self, modality: str) -> PatchEmission:
+        """The emission of a modality."""
+        return cast(PatchEmission, self.emissions[modality])
+
     def name_index(self, modality: str, batch: Batch) -> Tensor:
         """(batch, channel) rows of the modality's channel-name embedding."""
-        return self.encoders[modality].name_index(batch.channels[modality])
+        return self.encoder(modality).name_index(batch.channels[modality])
 
     def model(self, batch: Batch, kl_weight: float = 1.0) -> Tensor:
         """The generative model as a Pyro program; one site a trajectory, one a modality."""
@@ -172,7 +185,7 @@ class StateSpaceModel(nn.Module):
                 unit = PyroNormal(values.new_zeros(shape), values.new_ones(shape))
                 with pyro.poutine.scale(scale=kl_weight):
                     nuisance = pyro.sample(f"eps_{name}", unit.to_event(2))
-                emission = self.emissions[name](
+                emission = self.emission(name)(
                     z, nuisance, self.name_index(name, batch), batch.offset[name]
                 )
                 pyro.sample(f"x_{name}", emission.mask(mask).to_event(3), obs=values)

@@ -42,9 +42,7 @@ def plot_imputation(
         ax.plot(at.time, at.draws[:3].T, color=MODEL, lw=0.4, alpha=0.5)
         ax.plot(at.time, at["mean"], color=MODEL, lw=1.6, label="mean")
         if truth is not None:
-            ax.plot(
-                at.time, span(truth, start_s, stop_s)[k], color=TRUTH, lw=1.0, label="recorded"
-            )
+            ax.plot(at.time, span(truth, start_s, stop_s)[k], color=TRUTH, lw=1.0, label="recorded")
         ax.set_ylabel(f"{name} {at.channel.item()}\n[{at['mean'].attrs.get('units') or 'a.u.'}]")
     axes[0].legend(loc="upper right", ncols=3, frameon=False)
     axes[-1].set_xlim(start_s, stop_s)

@@ -93,7 +93,7 @@ class Augmentation:
 
 
 def _read_between(
-    values: NDArray[np.float32], at: NDArray[np.float64], smooth: bool
+    values: NDArray[np.float32], at: NDArray[np.floating], smooth: bool
 ) -> NDArray[np.float32]:
     """Values at fractional sample numbers: straight lines for waveforms, else the nearest."""
     length = values.shape[1]

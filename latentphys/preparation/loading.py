@@ -1,4 +1,4 @@
-"""Training batches, each a pure function of (seed, number): the same order every time, resumable."""
+"""Training batches, each a pure function of (seed, number), so that a run can be resumed."""
 
 from __future__ import annotations
 

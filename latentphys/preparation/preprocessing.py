@@ -247,7 +247,7 @@ def filter_runs(x: Array, rate_hz: float, low_hz: float | None, high_hz: float |
         sos = butter(2, low_hz, "highpass", fs=rate_hz, output="sos")
     else:
         sos = butter(2, high_hz, "lowpass", fs=rate_hz, output="sos")
-    padding = round(rate_hz / low_hz) if low_hz is not None else round(3 * rate_hz / high_hz)
+    padding = round(rate_hz / (low_hz or high_hz or rate_hz))
     y = np.full_like(x, np.nan)
     for start, stop in runs(np.isfinite(x)):
         run = x[start:stop]

@@ -84,7 +84,11 @@ def _record(
     nuisance: float,
 ) -> Record:
     """One subject's recording."""
-    attrs = {"synthetic": True, "age": int(rng.integers(20, 80)), "sex": str(rng.choice(["F", "M"]))}
+    attrs = {
+        "synthetic": True,
+        "age": int(rng.integers(20, 80)),
+        "sex": str(rng.choice(["F", "M"])),
+    }
     subject, shape = Subject.draw(rng), sensors.Morphology.draw(rng)
     state = simulate_physiology(subject, seconds, rng)
     leads = ["II", "V"] if rng.random() < 0.5 else ["II"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
 
+from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
 from latentphys.recordings.errors import FitError, RateError
 from latentphys.trust.baselines import (
     Baseline,

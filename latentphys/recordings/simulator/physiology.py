@@ -122,9 +122,7 @@ def lagged(x: Array, rate_hz: float, time_constant_s: float) -> Array:
     return np.asarray(lfilter([1.0 - keep], [1.0, -keep], x))
 
 
-def simulate_physiology(
-    subject: Subject, seconds: float, rng: np.random.Generator
-) -> Physiology:
+def simulate_physiology(subject: Subject, seconds: float, rng: np.random.Generator) -> Physiology:
     """Run one subject's loops over `seconds`."""
     margin = 4.0  # the grid reaches past both ends, so that filters and beats do
     time = np.arange(-margin, seconds + margin, 1.0 / GRID_HZ)

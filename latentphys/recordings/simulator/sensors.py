@@ -99,7 +99,7 @@ def ppg(state: Physiology, shape: Morphology, time: Array) -> Array:
 
 
 def resp(state: Physiology, time: Array) -> Array:
-    """Chest impedance, arbitrary units: depth times a breath that exhales slower than it inhales."""
+    """Chest impedance, arbitrary units: slower out than in, as high as the breath is deep."""
     phase = np.interp(time, state.time, state.breath_phase)
     depth = np.interp(time, state.time, state.depth)
     return depth * (np.sin(phase) - 0.2 * np.sin(2.0 * phase))
