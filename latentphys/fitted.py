@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 import xarray as xr
@@ -77,6 +77,28 @@ class FittedModel:
         trees = {record.record: ask(self.preprocessing.prepare(record)) for record in data}
         return xr.DataTree(children=trees)
 
+    @overload
+    def impute(
+        self,
+        data: Record,
+        target: str,
+        *,
+        given: Sequence[str] | None = None,
+        draws: int = 100,
+        level: float = 0.9,
+        seed: int = 0,
+    ) -> xr.Dataset: ...
+    @overload
+    def impute(
+        self,
+        data: Cohort,
+        target: str,
+        *,
+        given: Sequence[str] | None = None,
+        draws: int = 100,
+        level: float = 0.9,
+        seed: int = 0,
+    ) -> xr.DataTree: ...
     def impute(
         self,
         data: Record | Cohort,
@@ -158,6 +180,17 @@ class FittedModel:
         records = [data] if isinstance(data, Record) else list(data)
         prepared = [self.preprocessing.prepare(record) for record in records]
         return embed_records(self.model, prepared, self._given(given), self.window_s, unit)
+
+    def filtered(self, record: Record, modality: str) -> xr.DataArray:
+        """A signal as the model sees it: filtered, artefacts NaN, in its own units.
+
+        The truth to hold an imputation against.
+
+        Returns:
+            (channel, time).
+        """
+        signal = self.preprocessing.prepare(record).signals[modality]
+        return record.signals[modality].copy(data=signal.scale.to_units(signal.values))
 
     def save(self, path: str | Path) -> None:
         """Write a folder of weights (safetensors) and JSON that `latentphys.load` reads.

@@ -31,7 +31,7 @@ class Objective:
         teach_only: whether L_miss moves only q_S (the full posterior is then its fixed target).
     """
 
-    cross: float = 1.0
+    cross: float = 3.0
     miss: float = 0.1
     draws: int = 4
     one_out: float = 0.6

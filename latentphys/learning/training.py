@@ -39,7 +39,7 @@ class TrainingPlan:
     minutes: float | None = None
     steps: int | None = None
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.1
     clip: float = 1.0
     warm_up: float = 1.0 / 3.0
     average: float = 0.99

@@ -20,8 +20,7 @@ def plot_imputation(
 
     Args:
         imputed: Dataset with mean, lower, upper and draws.
-        truth: the record, or the signal itself (channel, time); None draws no truth. Filtering
-            changes a signal's offset, so it is drawn about its own median.
+        truth: the record, or the signal itself (channel, time); None draws no truth.
         start_s, stop_s: the stretch to draw, seconds; 16 s when `stop_s` is left out.
 
     Returns:

@@ -29,7 +29,7 @@ class Augmentation:
     tempo: float = 0.15
     gain: float = 0.2
     noise: float = 0.02
-    lag_s: float = 0.02
+    lag_s: float = 0.03
     one_channel: float = 0.5
 
     def __call__(

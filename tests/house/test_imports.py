@@ -22,6 +22,7 @@ ROOMS = (
     "plotting",
     "fitted",
     "api",
+    "demo",
     "cli",
 )
 ROOF = (*ROOMS, "__init__", "__main__")

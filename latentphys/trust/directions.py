@@ -1,0 +1,165 @@
+"""How well one sensor is imputed from others on unseen subjects, beside honest baselines.
+
+Every figure is on the standardised signal and averaged over subjects, so that CRPS and width are in
+standard deviations of the sensor and a subject with many records counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from latentphys.inference.imputation import Question, impute_record
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.trust.baselines import MeanBaseline, RidgeBaseline
+from latentphys.trust.breathing import annotated_rate, breathing_rate
+from latentphys.trust.scores import score_imputation, score_normal
+
+Array = NDArray[np.float64]
+Predict = Callable[[PreparedRecord], tuple[Array, Array]]
+SHOWN = ("correlation", "window_correlation", "nrmse", "crps", "coverage", "width")
+
+
+def without(record: PreparedRecord, modality: str) -> PreparedRecord:
+    """The record as if the sensor had never been there."""
+    return replace(record, signals={k: v for k, v in record.signals.items() if k != modality})
+
+
+def score_model(
+    model: StateSpaceModel, records: Sequence[PreparedRecord], question: Question
+) -> dict[str, float]:
+    """Scores of the model's imputation of `question.target`, means over subjects."""
+
+    def score(record: PreparedRecord) -> dict[str, float]:
+        truth = record.signals[question.target]
+        imputed = impute_record(model, record, question)
+        window = round(question.window_s * truth.rate_hz)
+        draws = standardised(imputed.draws, record, question.target)
+        return score_imputation(truth.values, draws, question.level, window)
+
+    return _over_subjects(_with(records, question), score)
+
+
+def score_predictor(
+    predict: Predict, records: Sequence[PreparedRecord], question: Question
+) -> dict[str, float]:
+    """The same of anything that gives a mean and a standard deviation."""
+
+    def score(record: PreparedRecord) -> dict[str, float]:
+        truth = record.signals[question.target]
+        window = round(question.window_s * truth.rate_hz)
+        mean, sd = predict(without(record, question.target))
+        count = len(truth.values)
+        mean, sd = np.resize(mean, (count, mean.shape[1])), np.resize(sd, (count, sd.shape[1]))
+        length = min(mean.shape[1], truth.values.shape[1])
+        return score_normal(
+            truth.values[:, :length], mean[:, :length], sd[:, :length], question.level, window
+        )
+
+    return _over_subjects(_with(records, question), score)
+
+
+def baselines(
+    train: Sequence[PreparedRecord], target: str, given: Sequence[str]
+) -> dict[str, Predict]:
+    """The marginal mean, and ridge regression on lagged samples of the given sensors."""
+    return {
+        "mean": MeanBaseline().fit(train, target, given).predict,
+        "ridge": RidgeBaseline().fit(train, target, given).predict,
+    }
+
+
+def score_breathing(
+    model: StateSpaceModel,
+    records: Sequence[PreparedRecord],
+    breaths: Mapping[str, NDArray[np.float64]],
+    question: Question,
+    window_s: float = 32.0,
+) -> dict[str, float]:
+    """Breathing rate of the imputed respiration draws against marked breaths, in 1/min.
+
+    Args:
+        model: in evaluation mode.
+        records: prepared recordings.
+        breaths: record name -> times of the marked breaths, seconds.
+        question: whose target is the respiration signal.
+        window_s: length of a window.
+
+    Returns:
+        median_error and mean_error of the draws' median rate, coverage and width of the draws'
+        90 % interval, and windows, their number.
+    """
+    truth: list[float] = []
+    quantiles: list[Array] = []
+    for record in records:
+        if record.record not in breaths or question.target not in record.signals:
+            continue
+        rate_hz = record.signals[question.target].rate_hz
+        draws = standardised(impute_record(model, record, question).draws, record, question.target)
+        size = round(window_s * rate_hz)
+        for k in range(draws.shape[-1] // size):
+            marked = annotated_rate(breaths[record.record], k * window_s, (k + 1) * window_s)
+            rates = breathing_rate(draws[:, 0, k * size : (k + 1) * size], rate_hz)
+            if np.isfinite(marked) and np.isfinite(rates).any():
+                truth.append(marked)
+                quantiles.append(np.nanquantile(rates, [0.05, 0.5, 0.95]))
+    low, middle, high = np.array(quantiles).reshape(-1, 3).T
+    error = np.abs(middle - np.array(truth))
+    inside = (low <= np.array(truth)) & (np.array(truth) <= high)
+    return {
+        "median_error": float(np.median(error)),
+        "mean_error": float(error.mean()),
+        "coverage": float(inside.mean()),
+        "width": float(np.mean(high - low)),
+        "windows": float(len(error)),
+    }
+
+
+def standardised(values: xr.DataArray, record: PreparedRecord, modality: str) -> Array:
+    """An imputed array (..., channel, time) on the scale of the prepared signal."""
+    scale = record.signals[modality].scale
+    return np.asarray((values.values - scale.location[:, None]) / scale.scale[:, None])
+
+
+def table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Rows of scores as aligned text, one line a method."""
+    width = max(len(name) for name in rows)
+    head = " ".join(f"{name.replace('_', ' '):>18}" for name in SHOWN)
+    lines = [f"{'':{width}} {head}"]
+    for name, scores in rows.items():
+        lines.append(f"{name:{width}} " + " ".join(f"{scores[key]:18.3f}" for key in SHOWN))
+    return "\n".join(lines)
+
+
+def _with(records: Sequence[PreparedRecord], question: Question) -> list[PreparedRecord]:
+    """The records in which the target was observed and some given sensor too."""
+
+    def seen(record: PreparedRecord, name: str) -> bool:
+        return name in record.signals and bool(np.isfinite(record.signals[name].values).any())
+
+    return [
+        record
+        for record in records
+        if seen(record, question.target) and any(seen(record, name) for name in question.given)
+    ]
+
+
+def _over_subjects(
+    records: Sequence[PreparedRecord], score: Callable[[PreparedRecord], dict[str, float]]
+) -> dict[str, float]:
+    """Means over records within a subject, then over subjects."""
+    by_subject: dict[str, list[dict[str, float]]] = {}
+    for record in records:
+        by_subject.setdefault(record.subject, []).append(score(record))
+    means = [
+        {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        for rows in by_subject.values()
+    ]
+    if not means:
+        return dict.fromkeys(SHOWN, float("nan"))
+    return {key: float(np.nanmean([row[key] for row in means])) for key in means[0]}
