@@ -1,0 +1,92 @@
+"""Absent sensors of unseen subjects: the state-space model beside the baselines a user would try.
+
+    python benchmarks/impute.py --data DIR --minutes 8 --seed 0
+
+One model is fitted to all sensors and asked every direction. Beside it, in the same run and on the
+same subjects: the mean, ridge regression on lagged samples, and a U-Net trained for that one
+direction with the same time budget. Signals are standardised; figures are means over subjects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from unet import train_unet
+
+from latentphys.api import fit, read
+from latentphys.inference.imputation import Question
+from latentphys.preparation.preprocessing import default_preprocessing
+from latentphys.recordings.cohort import Cohort
+from latentphys.trust.directions import (
+    baselines,
+    score_breathing,
+    score_model,
+    score_predictor,
+    table,
+)
+
+SENSORS = ("ecg", "ppg", "resp")
+
+
+def marked_breaths(cohort: Cohort) -> dict[str, np.ndarray]:
+    """Record name -> times of the first annotator's breaths, of records that have them."""
+    return {
+        record.record: np.asarray(record.annotations["breath_1"].time)
+        for record in cohort
+        if "breath_1" in record.annotations
+    }
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root = Path(os.environ.get("LATENTPHYS_DATA", "../shared/data"))
+    parser.add_argument("--data", default=root / "bidmc", help="a folder of WFDB recordings")
+    parser.add_argument("--minutes", type=float, default=8.0, help="training budget of each model")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of training")
+    parser.add_argument("--window-s", type=float, default=16.0)
+    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument(
+        "--unet", nargs="*", default=["ppg", "resp"], help="targets a U-Net is trained for"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Fit, score and print one table a direction."""
+    options = parse()
+    cohort = read(options.data).keep(*SENSORS)
+    train, test = cohort.split(test=0.2, seed=options.seed)
+    print(f"seed {options.seed}: {len(train.subjects)} subjects to fit, unseen: {test.subjects}")
+    fitted = fit(train, minutes=options.minutes, seed=options.seed, window_s=options.window_s)
+    print(f"{fitted}, {fitted.history.rows[-1]['step']:.0f} steps")
+    prepare = default_preprocessing().prepare
+    known, unseen = [prepare(r) for r in train], [prepare(r) for r in test]
+    for target in SENSORS:
+        given = tuple(name for name in SENSORS if name != target)
+        question = Question(target, given, options.draws, window_s=options.window_s)
+        rows = {"latentphys": score_model(fitted.model, unseen, question)}
+        for name, predict in baselines(known, target, given).items():
+            rows[name] = score_predictor(predict, unseen, question)
+        if target in options.unet:
+            unet = train_unet(
+                known, target, given, options.window_s, minutes=options.minutes, seed=options.seed
+            )
+            rows["U-Net"] = score_predictor(unet.predict, unseen, question)
+        print(f"\n{target} given {' and '.join(given)}\n{table(rows)}", flush=True)
+    question = Question("resp", ("ecg", "ppg"), options.draws, window_s=options.window_s)
+    rates = score_breathing(fitted.model, unseen, marked_breaths(test), question)
+    print("\nbreathing rate of the imputed respiration, 32 s windows, 1/min")
+    print(", ".join(f"{name} {value:.2f}" for name, value in rates.items()))
+
+
+if __name__ == "__main__":
+    main()
