@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
 from latentphys.inference.paths import infer_path
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
 
 Unit = Literal["window", "record", "subject"]
+FEATURES = ("mean", "log_sd", "log_variation", "log_increment")
 
 
 def posterior_record(
@@ -62,7 +64,7 @@ def embed_records(
     window_s: float,
     unit: Unit,
 ) -> xr.DataArray:
-    """Posterior means and log spreads averaged over windows, records or subjects.
+    """What the posterior state is and does, over windows, records or subjects.
 
     Args:
         model: in evaluation mode.
@@ -72,22 +74,25 @@ def embed_records(
         unit: what a row stands for.
 
     Returns:
-        (unit, feature) with coordinates record and subject (and start_s for windows); the first
-        half of the features is the mean of z, the second its mean log standard deviation.
+        (unit, feature) with coordinates record and subject (and start_s for windows). Four
+        features a latent dimension: `mean` of the posterior mean, `log_sd` its mean log
+        posterior standard deviation, and `log_variation` and `log_increment`, the log root mean
+        square of the posterior mean about its own mean and from step to step, whose ratio is
+        how fast it moves.
     """
     rows, subjects, names, starts = [], [], [], []
     for record in records:
         path = infer_path(model, record, given, window_s, 1, torch.Generator().manual_seed(0))
-        features = torch.cat([path.mean, path.sd.log()], dim=-1).numpy()
+        mean, sd = path.mean.numpy(), path.sd.numpy()
         steps = max(1, round(window_s * model.spec.state_rate_hz))
-        count = max(1, len(features) // steps) if unit == "window" else 1
+        count = max(1, len(mean) // steps) if unit == "window" else 1
         for k in range(count):
-            part = features[k * steps : (k + 1) * steps] if unit == "window" else features
-            rows.append(part.mean(0))
+            part = slice(k * steps, (k + 1) * steps) if unit == "window" else slice(None)
+            rows.append(_features(mean[part], sd[part]))
             subjects.append(record.subject)
             names.append(record.record)
             starts.append(k * steps / model.spec.state_rate_hz)
-    latents = [f"{kind}_{k}" for kind in ("mean", "log_sd") for k in range(model.spec.latent_dim)]
+    latents = [f"{kind}_{k}" for kind in FEATURES for k in range(model.spec.latent_dim)]
     table = xr.DataArray(
         np.stack(rows),
         dims=(unit, "feature"),
@@ -97,3 +102,12 @@ def embed_records(
         return table.rename(subject="who").groupby("who").mean().rename(who="subject")
     table = table.assign_coords(record=(unit, names))
     return table.assign_coords(start_s=(unit, starts)) if unit == "window" else table
+
+
+def _features(mean: NDArray[np.float32], sd: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The FEATURES of one stretch of posterior means and sds (step, latent)."""
+    tiny = 1e-6
+    variation = np.sqrt(mean.var(0) + tiny)
+    steps = np.diff(mean, axis=0) if len(mean) > 1 else np.zeros_like(mean)
+    increment = np.sqrt((steps**2).mean(0) + tiny)
+    return np.concatenate([mean.mean(0), np.log(sd).mean(0), np.log(variation), np.log(increment)])
