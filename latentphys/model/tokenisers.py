@@ -60,14 +60,24 @@ class LocalBasis(nn.Module):
             (row, step, size); zero on a step without a sample.
         """
         values = torch.where(mask, values, 0.0)
-        if not self.is_grid(offset):
-            return self._project(values, mask, offset)
-        holes = mask.any(-1) & ~mask.all(-1)
-        if not bool(holes.any()):
-            return values
-        patch = values.clone()
-        patch[holes] = self._project(values[holes], mask[holes], offset[holes])
+        whole = self._whole(mask, offset)
+        if bool(whole.all()):
+            return values[..., : self.size]
+        patch = values.new_zeros(*values.shape[:-1], self.size)
+        if values.shape[-1] >= self.size:
+            patch = torch.where(whole.unsqueeze(-1), values[..., : self.size], patch)
+        rest = mask.any(-1) & ~whole
+        patch[rest] = self._project(values[rest], mask[rest], offset[rest])
         return patch
+
+    def _whole(self, mask: Tensor, offset: Tensor) -> Tensor:
+        """Which steps (row, step) hold just the grid's samples; decided for each step alone, so
+        that a window's patch does not depend on the rates of those beside it."""
+        if mask.shape[-1] < self.size:
+            return torch.zeros_like(mask[..., 0])
+        first, spare = mask[..., : self.size], mask[..., self.size :]
+        near = torch.isclose(offset[..., : self.size], self.grid.to(offset), atol=1e-5)
+        return (first & near).all(-1) & ~spare.any(-1)
 
     def _project(self, values: Tensor, mask: Tensor, offset: Tensor) -> Tensor:
         basis = self._cosines(offset) * mask.unsqueeze(-1)
