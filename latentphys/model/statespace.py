@@ -180,7 +180,8 @@ class StateSpaceModel(nn.Module):
             with pyro.poutine.scale(scale=kl_weight):
                 z = pyro.sample("z", self.prior(batch))
             for name in self._observed(batch):
-                values, mask = batch.values[name], batch.mask[name]
+                mask = batch.mask[name]
+                values = torch.where(mask, batch.values[name], 0.0)
                 shape = (len(batch), values.shape[2], self.spec.nuisance_dim)
                 unit = PyroNormal(values.new_zeros(shape), values.new_ones(shape))
                 with pyro.poutine.scale(scale=kl_weight):
