@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
-from latentphys.preparation.windows import first_sample
+from latentphys.preparation.windows import samples_per_step
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,21 @@ class Augmentation:
             name: self._signal(signal, start_step, steps, state_rate_hz, factor, rng)
             for name, signal in record.signals.items()
         }
-        inputs = record.inputs
+        inputs, inputs_rate_hz = record.inputs, record.inputs_rate_hz
         if inputs is not None:
-            begin = int(start_step / state_rate_hz * record.inputs_rate_hz)
-            count = int(np.ceil(steps / state_rate_hz * record.inputs_rate_hz)) + 1
-            at = np.clip(begin + (np.arange(count) * factor).astype(int), 0, inputs.shape[1] - 1)
-            inputs = inputs[:, at]
+            # At the middle of each step, where a batch looks: nothing is rounded twice.
+            middle = (start_step + (np.arange(steps) + 0.5) * factor) / state_rate_hz
+            at = np.floor(middle * inputs_rate_hz).astype(np.int64)
+            inputs = inputs[:, np.clip(at, 0, inputs.shape[1] - 1)]
+            inputs_rate_hz = state_rate_hz
         duration_s = steps / state_rate_hz
-        return replace(record, signals=signals, inputs=inputs, duration_s=duration_s)
+        return replace(
+            record,
+            signals=signals,
+            inputs=inputs,
+            inputs_rate_hz=inputs_rate_hz,
+            duration_s=duration_s,
+        )
 
     def _signal(
         self,
@@ -76,7 +83,7 @@ class Augmentation:
         if signal.time_s is not None:
             values, time_s = _stretched_stamps(signal, start_step, steps, state_rate_hz, factor)
         else:
-            first = int(first_sample(signal, np.array(start_step), state_rate_hz))
+            first = float(start_step * samples_per_step(signal, state_rate_hz))
             count = int(np.ceil(steps / state_rate_hz * signal.rate_hz))
             lag = self.lag_s * rng.standard_normal() * signal.rate_hz
             at = first + lag * (signal.rate_hz > state_rate_hz) + np.arange(count) * factor
