@@ -1,0 +1,224 @@
+"""The objective's terms against Pyro, against the formula, and against what they claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from latentphys.learning import terms
+from latentphys.learning.objective import Objective, score_batch
+from latentphys.learning.views import View
+from latentphys.model.distributions import GaussMarkov
+from latentphys.model.emissions import PatchEmission
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.model.tokenisers import LocalBasis
+from latentphys.preparation.batch import Batch
+
+Make = Callable[..., StateSpaceModel]
+MakeBatch = Callable[..., Batch]
+
+
+def _pyro_elbo(model: StateSpaceModel, batch: Batch, kl_weight: float) -> Tensor:
+    """One draw of Pyro's Trace_ELBO, nats per second, by window."""
+    pyro.clear_param_store()
+    guide = poutine.trace(model.guide).get_trace(batch, kl_weight)
+    joint = poutine.trace(poutine.replay(model.model, guide)).get_trace(batch, kl_weight)
+    joint.compute_log_prob()
+    guide.compute_log_prob()
+    total = torch.zeros(len(batch), dtype=torch.float64)
+    for trace, sign in ((joint, 1.0), (guide, -1.0)):
+        for site in trace.nodes.values():
+            if site["type"] == "sample" and "log_prob" in site and site["name"] != "window":
+                total = total + sign * site["log_prob"]
+    return total / terms.seconds(batch)
+
+
+def _copies(batch: Batch, count: int) -> Batch:
+    """One window many times over, so that one pass is many draws."""
+    rows = torch.zeros(count, dtype=torch.int64)
+    return replace(
+        batch,
+        values={n: x[rows] for n, x in batch.values.items()},
+        mask={n: x[rows] for n, x in batch.mask.items()},
+        offset={n: x[rows] for n, x in batch.offset.items()},
+        channels={n: x * count for n, x in batch.channels.items()},
+        subject=batch.subject * count,
+        record=batch.record * count,
+        start_step=batch.start_step[rows],
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kl_weight", [1.0, 0.3])
+def test_explicit_elbo_is_pyros_in_expectation(
+    make_model: Make, make_batch: MakeBatch, kl_weight: float
+) -> None:
+    model, batch = make_model(), _copies(make_batch(windows=1, steps=6), 2000)
+    batch.mask["ppg"][1000:] = False
+    evidence = model.evidence(batch)
+    q = model.guide_of(evidence)
+    torch.manual_seed(0)
+    explicit = terms.elbo(model, batch, evidence, q, q.rsample(), kl_weight).value.view(2, 1000)
+    by_pyro = _pyro_elbo(model, batch, kl_weight).view(2, 1000)
+    error = ((explicit.var(1) + by_pyro.var(1)) / 1000).sqrt()
+    assert ((explicit.mean(1) - by_pyro.mean(1)).abs() < 4 * error).all()
+    assert (error < 0.02 * explicit.mean(1).abs()).all()
+
+
+@torch.no_grad()
+def test_elbo_is_the_sum_of_its_parts_and_of_single_samples(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(), make_batch()
+    evidence = model.evidence(batch)
+    for sensor in evidence.sensors.values():  # nothing left to the draw
+        sensor.nuisance.scale = torch.full_like(sensor.nuisance.scale, 1e-300)
+    q = model.guide_of(evidence)
+    z = q.rsample()
+    bound = terms.elbo(model, batch, evidence, q, z, 0.5)
+    kl = bound.kl_state + bound.kl_nuisance
+    torch.testing.assert_close(bound.value, sum(bound.log_likelihood.values()) - 0.5 * kl)
+    name = "ppg"
+    eps = evidence.sensors[name].nuisance.loc
+    emission = model.emission(name)(z, eps, model.name_index(name, batch), batch.offset[name])
+    by_hand = torch.zeros(len(batch), dtype=torch.float64)
+    log_prob = emission.log_prob(batch.values[name])
+    for row, step, channel, slot in batch.mask[name].nonzero().tolist():
+        by_hand[row] += log_prob[row, step, channel, slot]
+    torch.testing.assert_close(bound.log_likelihood[name], by_hand / (12 / 4.0))
+
+
+def _view(batch: Batch, *scored: str) -> View:
+    names = list(batch.values)
+    target = torch.tensor([[name in scored for name in names]] * len(batch))
+    return View(keep=~target, target=target)
+
+
+@torch.no_grad()
+def test_cross_with_one_draw_is_its_log_likelihood(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = make_model(), make_batch()
+    q = model.guide_of(model.evidence(batch), _view(batch, "ppg").keep)
+    torch.manual_seed(5)
+    score = terms.cross(model, batch, _view(batch, "ppg"), q, draws=1)
+    torch.manual_seed(5)
+    z = q.rsample(torch.Size((1,)))[0]
+    eps = torch.randn(1, len(batch), 1, 2)[0]
+    emission = model.emission("ppg")(
+        z, eps.double(), model.name_index("ppg", batch), batch.offset["ppg"]
+    )
+    by_hand = terms.observed_log_prob(emission.log_prob(batch.values["ppg"]), batch.mask["ppg"])
+    torch.testing.assert_close(score["ppg"], by_hand / terms.seconds(batch))
+    assert (score["ecg"] == 0).all()
+    assert (score["resp"] == 0).all()
+
+
+@torch.no_grad()
+def test_cross_scores_each_windows_own_targets(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = (
+        make_model(),
+        make_batch().drop("ecg"),
+    )  # columns are the batch's, not the model's
+    view = _view(batch, "resp")
+    view.target[1] = False
+    q = model.guide_of(model.evidence(batch), view.keep)
+    score = terms.cross(model, batch, view, q, draws=3)
+    assert list(score) == ["ppg", "resp"]
+    assert (score["resp"] != 0).tolist() == [True, False, True]
+    assert (score["ppg"] == 0).all()
+
+
+@torch.no_grad()
+def test_missing_is_zero_for_equal_posteriors_alone(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(), make_batch()
+    evidence = model.evidence(batch)
+    q = model.guide_of(evidence)
+    z = q.rsample()
+    assert terms.missing(q, q, z, batch).abs().max() < 1e-12
+    for name in batch.values:
+        subset = model.guide_of(evidence, _view(batch, name).keep)
+        assert (terms.missing(q, subset, z, batch) > 0).all()
+
+
+@pytest.mark.parametrize("teach_only", [True, False])
+def test_missing_teaches_the_subset_alone(
+    make_model: Make, make_batch: MakeBatch, teach_only: bool
+) -> None:
+    model, batch = make_model(), make_batch(windows=1).drop("ecg")
+    gradients = []
+    for miss in (0.0, 1.0):
+        torch.manual_seed(0)
+        model.zero_grad()
+        objective = Objective(cross=0.0, miss=miss, teach_only=teach_only)
+        score_batch(model, batch, objective, torch.Generator().manual_seed(0)).loss.backward()
+        weights = [model.encoder(name).to_evidence.weight.grad for name in ("ppg", "resp")]
+        gradients.append([w.clone() for w in weights if w is not None])
+    moved = [not torch.allclose(a, b) for a, b in zip(*gradients, strict=True)]
+    # one of the two sensors is left out; it is part of the full posterior alone
+    assert sum(moved) == (1 if teach_only else 2)
+
+
+@torch.no_grad()
+def test_terms_are_per_second(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = make_model(), make_batch(windows=1)
+    evidence = model.evidence(batch)
+    q = model.guide_of(evidence)
+    z = q.rsample()
+    slow = terms.elbo(model, batch, evidence, q, z).kl_state
+    batch.state_rate_hz = 8.0
+    torch.testing.assert_close(terms.elbo(model, batch, evidence, q, z).kl_state, 2.0 * slow)
+
+
+@torch.no_grad()
+def test_score_weighs_its_terms(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = make_model(), make_batch()
+    objective = Objective(cross=2.0, miss=0.3)
+    torch.manual_seed(0)
+    score = score_batch(model, batch, objective, torch.Generator().manual_seed(0))
+    by_window = score.by_window
+    crossed = sum(by_window[f"cross/{name}"] for name in batch.values)
+    loss = -by_window["elbo"] - 2.0 * crossed + 0.3 * by_window["miss"]
+    torch.testing.assert_close(score.loss, loss.mean())
+    assert 0 <= score.active_units <= 3
+
+
+def _spread_gradient(model: StateSpaceModel, batch: Batch, draws: int) -> float:
+    """d E[cross] / d log(spread of q_S) where z behind x is exchangeable with the draws."""
+    torch.manual_seed(0)
+    emission = PatchEmission(LocalBasis(2), 3, 2, ("RESP",), width=4).double()
+    model.emissions["resp"] = emission
+    noise = emission.noise_floor + 1.0
+    with torch.no_grad():  # x = z_1 + noise, whatever eps
+        emission.head.weight.zero_()
+        emission.head.bias.zero_()
+        emission.head.bias[2] = float(torch.tensor(1.0).expm1().log())
+        emission.straight.weight.copy_(torch.tensor([1.0, 0.0, 0.0]))
+        emission.straight.bias.zero_()
+    shape = (len(batch), 1, 3)
+    z = torch.randn(shape, dtype=torch.float64)[..., :1].unsqueeze(-1)
+    batch.values["resp"] = z + noise * torch.randn(z.shape[:3] + (2,), dtype=torch.float64)
+    log_spread = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
+    q = GaussMarkov(torch.zeros_like(log_spread), torch.zeros_like(log_spread), log_spread.exp())
+    view = View(keep=torch.zeros(shape[0], 1).bool(), target=torch.ones(shape[0], 1).bool())
+    score = terms.cross(model, batch, view, q, draws)["resp"].sum() * terms.seconds(batch)
+    (gradient,) = torch.autograd.grad(score, log_spread)
+    return float(gradient[:, 0, 0].mean())
+
+
+def test_cross_rewards_an_honest_spread_as_draws_grow(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    # with K draws a mean of K is paid for: the pull towards a narrow q_S falls like 1 / K
+    batch = _copies(make_batch(windows=1, steps=1, holes=0.0), 8000).drop("ecg", "ppg")
+    pull = {draws: -_spread_gradient(make_model(), batch, draws) for draws in (1, 4, 32)}
+    print(pull)
+    assert pull[1] > 5 * pull[4] > 0
+    assert pull[4] < 0.35
+    assert abs(pull[32]) < 0.06
