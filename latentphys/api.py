@@ -24,7 +24,7 @@ __all__ = ["fit", "load", "read", "simulate"]
 
 STATE_RATE_HZ = 12.5
 BATCH_SIZE = 16
-HELD_OUT_WINDOWS = 64
+HELD_OUT_WINDOWS = 48
 
 
 def fit(

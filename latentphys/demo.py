@@ -84,7 +84,7 @@ def _answers(fitted: FittedModel, test: Cohort, folder: Path) -> dict[str, Path]
     target = "ppg" if "ppg" in fitted.modalities else fitted.modalities[-1]
     others = [name for name in fitted.modalities if name != target]
     imputed = fitted.impute(record, target, given=others)
-    posterior = fitted.posterior(record)
+    posterior = fitted.posterior(record, draws=20)
     _write(imputed, folder / "imputation.nc")
     _write(posterior, folder / "posterior.nc")
     start_s = min(60.0, record.duration_s / 2)

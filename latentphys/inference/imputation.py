@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,6 +69,8 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
         record's own sensor or from the training subjects.
     """
     signal = record.signals.get(question.target) or _unseen(model, record, question.target)
+    if not np.isfinite(signal.values).any():
+        signal = _in_training_units(model, signal, question.target)
     generator = torch.Generator().manual_seed(question.seed)
     path = infer_path(model, record, question.given, question.window_s, question.draws, generator)
     loc, scale = decode(model, question.target, path, signal, generator)
@@ -114,7 +116,7 @@ def decode(
 
 
 def _unseen(model: StateSpaceModel, record: PreparedRecord, modality: str) -> PreparedSignal:
-    """A sensor the recording does not have: all NaN, at the training rate, units and scaling."""
+    """A sensor the recording does not have: all NaN, at the training rate."""
     spec = model.spec.sensors[modality]
     length = max(1, round(record.duration_s * spec.rate_hz))
     return PreparedSignal(
@@ -123,8 +125,17 @@ def _unseen(model: StateSpaceModel, record: PreparedRecord, modality: str) -> Pr
         rate_hz=spec.rate_hz,
         channels=spec.channels[:1],
         units=spec.units,
-        scale=Scale(np.array([spec.location]), np.array([spec.scale])),
+        scale=Scale(np.zeros(1), np.ones(1)),
     )
+
+
+def _in_training_units(
+    model: StateSpaceModel, signal: PreparedSignal, modality: str
+) -> PreparedSignal:
+    """A sensor of which nothing was observed says nothing of its scaling: the training one."""
+    spec, count = model.spec.sensors[modality], len(signal.channels)
+    scale = Scale(np.full(count, spec.location), np.full(count, spec.scale))
+    return replace(signal, units=spec.units, scale=scale)
 
 
 def _dataset(
@@ -143,7 +154,7 @@ def _dataset(
     if time is None:
         time = np.arange(mean.shape[1]) / signal.rate_hz
     units = {"units": signal.units}
-    own = question.target in record.signals
+    own = signal is record.signals.get(question.target)
     return xr.Dataset(
         {
             "mean": (("channel", "time"), signal.scale.to_units(mean), units),

@@ -43,7 +43,7 @@ class TrainingPlan:
     clip: float = 1.0
     warm_up: float = 1.0 / 3.0
     average: float = 0.99
-    checks: int = 20
+    checks: int = 10
     patience: int = 5
     seed: int = 0
 

@@ -162,4 +162,10 @@ def _over_subjects(
     ]
     if not means:
         return dict.fromkeys(SHOWN, float("nan"))
-    return {key: float(np.nanmean([row[key] for row in means])) for key in means[0]}
+    return {key: _mean([row[key] for row in means]) for key in means[0]}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of the scores that exist; the mean's own correlation, for one, does not."""
+    found = [value for value in values if np.isfinite(value)]
+    return float(np.mean(found)) if found else float("nan")
