@@ -74,16 +74,11 @@ def test_the_pulse_starts_one_transit_time_after_r(transit_s: float) -> None:
     x = sensors.ecg(state, shape, "II", time)
     peaks = time[find_peaks(x, height=0.6 * x.max(), distance=150)[0]]
     slope = np.gradient(sensors.ppg(state, shape, time), time)
-    steep = time[find_peaks(slope, height=0.4 * slope.max(), distance=200)[0]]
-    peaks = peaks[peaks < steep[-1]]
-    late = np.array([steep[steep > r][0] - r for r in peaks])
-    # A Gaussian wave at phase 1.3 is steepest one width before it, this share of a beat after its
-    # foot.
-    period = 60.0 / state.heart_rate(peaks)
-    foot = late - (1.3 - 0.6) / (2 * np.pi) * period
-    error = foot - state.at(state.transit, peaks)
-    assert abs(np.median(error)) < 0.02
-    assert np.quantile(np.abs(error), 0.9) < 0.03
+    foot = time[find_peaks(slope, height=0.4 * slope.max(), distance=200)[0]]
+    peaks = peaks[peaks < 118.0]
+    late = np.array([foot[foot > r][0] - r for r in peaks])
+    error = late - state.at(state.transit, peaks)
+    assert np.quantile(np.abs(error), 0.95) < 0.02
 
 
 def test_heart_rate_swings_with_breathing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,226 @@
+"""Imputed sensors: labels, units and times; consistency; what they must not depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from latentphys.fitted import FittedModel
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import ModalityError
+from latentphys.recordings.record import Record
+
+DRAWS = 30
+
+
+@pytest.fixture(scope="module")
+def record(tiny_cohort: Cohort) -> Record:
+    return tiny_cohort[0]
+
+
+@pytest.fixture(scope="module")
+def imputed(tiny_fit: FittedModel, record: Record) -> xr.Dataset:
+    return tiny_fit.impute(record, "ppg", given=["ecg", "resp"], draws=DRAWS)
+
+
+def with_signal(record: Record, name: str, values: np.ndarray) -> Record:
+    changed = record.signals[name].copy(data=values.astype(np.float32))
+    return replace(record, signals={**record.signals, name: changed})
+
+
+def test_labels_units_and_times_are_the_sensors_own(imputed: xr.Dataset, record: Record) -> None:
+    own = record.signals["ppg"]
+    assert set(imputed.data_vars) == {"mean", "sd", "lower", "upper", "draws"}
+    assert imputed["mean"].dims == ("channel", "time")
+    assert imputed.draws.dims == ("sample", "channel", "time")
+    assert imputed.sizes == {"channel": 1, "time": own.sizes["time"], "sample": DRAWS}
+    np.testing.assert_array_equal(imputed.time, own.time)
+    assert imputed.channel.values.tolist() == own.channel.values.tolist()
+    assert all(imputed[name].attrs["units"] == "NU" for name in imputed.data_vars)
+    assert imputed.time.attrs["units"] == "s"
+    assert imputed.attrs["record"] == record.record
+    assert imputed.attrs["subject"] == record.subject
+    assert imputed.attrs["modality"] == "ppg"
+    assert imputed.attrs["given"] == "ecg, resp"
+    assert imputed.attrs["level"] == 0.9
+    assert imputed.attrs["rate_hz"] == 125.0
+    assert imputed.attrs["scaling"] == "record"
+    assert imputed.attrs["sample_dims"] == "sample"
+
+
+def test_every_lead_is_imputed(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:
+    two = next(r for r in tiny_cohort if r.signals["ecg"].sizes["channel"] == 2)
+    answer = tiny_fit.impute(two, "ecg", draws=3)
+    assert answer.channel.values.tolist() == ["II", "V"]
+    assert not np.allclose(answer.draws[:, 0], answer.draws[:, 1])
+
+
+def test_mean_sd_and_interval_are_those_of_the_draws(tiny_fit: FittedModel, record: Record) -> None:
+    short = record.crop(0.0, 10.0)
+    answer = tiny_fit.impute(short, "ppg", given=["ecg"], draws=400, level=0.8)
+    error = (answer["mean"] - answer.draws.mean("sample")) / answer.sd
+    assert abs(error).max() < 5.0 / np.sqrt(400)
+    ratio = answer.draws.std("sample") / answer.sd
+    assert float(ratio.mean()) == pytest.approx(1.0, abs=0.02)
+    inside = (answer.draws >= answer.lower) & (answer.draws <= answer.upper)
+    assert float(inside.mean()) == pytest.approx(0.8, abs=0.01)
+    assert (answer.lower <= answer.upper).all()
+    wider = tiny_fit.impute(short, "ppg", given=["ecg"], draws=400, level=0.95)
+    assert (wider.upper - wider.lower).mean() > 1.2 * (answer.upper - answer.lower).mean()
+
+
+def test_the_target_is_not_looked_at(
+    tiny_fit: FittedModel, record: Record, imputed: xr.Dataset
+) -> None:
+    rng = np.random.default_rng(0)
+    other = with_signal(record, "ppg", rng.standard_normal(record.signals["ppg"].shape))
+    again = tiny_fit.impute(other, "ppg", given=["ecg", "resp"], draws=DRAWS)
+
+    def standard(answer: xr.Dataset, of: Record) -> np.ndarray:
+        scale = tiny_fit.preprocessing.prepare(of).signals["ppg"].scale
+        return (answer.draws.values - scale.location) / scale.scale
+
+    np.testing.assert_allclose(standard(again, other), standard(imputed, record), atol=1e-5)
+
+
+def test_the_given_sensors_are_looked_at(
+    tiny_fit: FittedModel, record: Record, imputed: xr.Dataset
+) -> None:
+    rng = np.random.default_rng(0)
+    other = with_signal(record, "ecg", rng.standard_normal(record.signals["ecg"].shape))
+    again = tiny_fit.impute(other, "ppg", given=["ecg", "resp"], draws=DRAWS)
+    assert not np.allclose(again["mean"], imputed["mean"])
+
+
+def test_sensors_that_are_not_given_are_not_looked_at(
+    tiny_fit: FittedModel, record: Record, imputed: xr.Dataset
+) -> None:
+    again = tiny_fit.impute(record.drop("spo2"), "ppg", given=["ecg", "resp"], draws=DRAWS)
+    xr.testing.assert_identical(again, imputed)
+
+
+def test_a_sensor_the_record_lacks_comes_in_training_units(
+    tiny_fit: FittedModel, record: Record
+) -> None:
+    answer = tiny_fit.impute(record.drop("spo2"), "spo2", draws=5)
+    assert answer.attrs["scaling"] == "training subjects"
+    assert answer.attrs["rate_hz"] == 1.0
+    assert answer.sizes["time"] == 60
+    assert answer["mean"].attrs["units"] == "%"
+    assert answer.channel.values.tolist() == ["SpO2"]
+    assert 80.0 < float(answer["mean"].mean()) < 110.0
+    ppg = tiny_fit.impute(record.drop("ppg"), "ppg", draws=5)
+    spec = tiny_fit.model.spec.sensors["ppg"]
+    assert float(ppg.sd.mean()) == pytest.approx(spec.scale, rel=0.5)
+
+
+@pytest.mark.parametrize("target", ["ppg", "ecg"])
+def test_a_silent_sensor_is_an_absent_one(
+    tiny_fit: FittedModel, record: Record, target: str
+) -> None:
+    silent = with_signal(record, "ppg", np.full(record.signals["ppg"].shape, np.nan))
+    one = tiny_fit.impute(silent, target, draws=5)
+    two = tiny_fit.impute(record.drop("ppg"), target, draws=5)
+    xr.testing.assert_identical(one, two)
+
+
+def test_a_record_with_no_given_sensor_gives_draws_of_the_prior(
+    tiny_fit: FittedModel, record: Record
+) -> None:
+    answer = tiny_fit.impute(record.keep("spo2"), "ppg", given=["ecg", "resp"], draws=DRAWS)
+    assert all(np.isfinite(answer[name]).all() for name in answer.data_vars)
+    assert float(answer.draws.std("sample").min()) > 0
+    other = tiny_fit.impute(record.keep("resp"), "ppg", given=["ecg"], draws=DRAWS)
+    np.testing.assert_array_equal(answer.draws, other.draws)
+
+
+def test_irregular_times_are_kept(tiny_fit: FittedModel, record: Record) -> None:
+    time = np.sort(np.random.default_rng(0).uniform(0.0, 60.0, 40))
+    resp = xr.DataArray(
+        np.zeros((1, 40), np.float32),
+        dims=("channel", "time"),
+        coords={"channel": ["RESP"], "time": time},
+        attrs={"units": "NU"},
+    )
+    odd = replace(record, signals={**record.signals, "resp": resp})
+    answer = tiny_fit.impute(odd, "resp", given=["ecg"], draws=4)
+    np.testing.assert_array_equal(answer.time, time)
+    assert np.isfinite(answer.draws).all()
+
+
+def test_a_seed_gives_the_same_draws(
+    tiny_fit: FittedModel, record: Record, imputed: xr.Dataset
+) -> None:
+    again = tiny_fit.impute(record, "ppg", given=["ecg", "resp"], draws=DRAWS)
+    xr.testing.assert_identical(again, imputed)
+    other = tiny_fit.impute(record, "ppg", given=["ecg", "resp"], draws=DRAWS, seed=1)
+    assert not np.allclose(other.draws, imputed.draws)
+
+
+def test_a_cohort_gives_one_child_a_record(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:
+    two = tiny_cohort[:2]
+    tree = tiny_fit.impute(two, "ppg", draws=2)
+    assert list(tree.children) == list(two.names)
+    xr.testing.assert_identical(
+        tree[two.names[1]].to_dataset(), tiny_fit.impute(two[1], "ppg", draws=2)
+    )
+
+
+@pytest.mark.parametrize("seconds", [1.0, 8.0, 8.04, 20.5])
+def test_any_length_is_answered(tiny_fit: FittedModel, record: Record, seconds: float) -> None:
+    short = record.crop(0.0, seconds)
+    answer = tiny_fit.impute(short, "ppg", draws=3)
+    np.testing.assert_array_equal(answer.time, short.signals["ppg"].time)
+    assert np.isfinite(answer.draws).all()
+
+
+def test_a_long_record_is_answered_at_every_sample(tiny_fit: FittedModel, record: Record) -> None:
+    x = np.tile(record.signals["ecg"].values[:1], (1, 2))[:, : int(125 * 83)]
+    long = Record.from_arrays({"ecg": (x, 125.0)}, subject="long", channels={"ecg": ["II"]})
+    answer = tiny_fit.impute(long, "ppg", draws=3)
+    assert answer.sizes["time"] == 125 * 83
+    assert float(answer.sd.min()) > 0
+    assert np.isfinite(answer.draws).all()
+
+
+def test_unknown_modalities_are_refused_by_name(tiny_fit: FittedModel, record: Record) -> None:
+    fitted_with = "fitted with ecg, ppg, resp, spo2"
+    with pytest.raises(ModalityError, match=f"target: .*{fitted_with}; got 'pgp'.*'ppg'"):
+        tiny_fit.impute(record, "pgp")
+    with pytest.raises(ModalityError, match=f"given: .*{fitted_with}; got 'abp'"):
+        tiny_fit.impute(record, "ppg", given=["ecg", "abp"])
+    with pytest.raises(ModalityError, match=r"given is a list.*Write \['ecg'\]"):
+        tiny_fit.impute(record, "ppg", given="ecg")
+
+
+def test_posterior_predictive_has_every_sensor(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:
+    short = tiny_cohort[0].crop(0.0, 9.0)
+    tree = tiny_fit.posterior_predictive(short, draws=3)
+    assert tree.name == short.record
+    assert set(tree.children) == {"ecg", "ppg", "resp", "spo2"}
+    assert tree["ppg"].attrs["given"] == "ecg, ppg, resp, spo2"
+    assert tree["spo2"]["draws"].sizes == {"sample": 3, "channel": 1, "time": 9}
+    whole = tiny_fit.posterior_predictive(Cohort([short]), draws=3)
+    xr.testing.assert_identical(whole[short.record]["ppg"].to_dataset(), tree["ppg"].to_dataset())
+
+
+def test_results_survive_netcdf(imputed: xr.Dataset, tmp_path: Path) -> None:
+    imputed.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "x.nc", engine="h5netcdf") as back:
+        xr.testing.assert_allclose(back, imputed)
+        assert back.attrs["given"] == imputed.attrs["given"]
+
+
+def test_the_filtered_truth_is_in_units_and_without_artefacts(
+    tiny_fit: FittedModel, record: Record
+) -> None:
+    x = record.signals["ppg"].values.copy()
+    x[0, 1000] = 1e5
+    seen = tiny_fit.filtered(with_signal(record, "ppg", x), "ppg")
+    assert seen.dims == ("channel", "time")
+    assert np.isnan(seen.values[0, 1000])
+    assert seen.attrs["units"] == "NU"
