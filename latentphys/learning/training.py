@@ -217,15 +217,27 @@ def held_out_loss(
 
 
 def _name_broken(batch: Batch, score: Score) -> str:
-    """The first term and window that is not finite, in words."""
-    for term, by_window in score.by_window.items():
-        broken = (~torch.isfinite(by_window)).nonzero().flatten()
-        if len(broken):
-            row = int(broken[0])
-            start_s = float(batch.start_step[row]) / batch.state_rate_hz
-            kind = f" of modality '{term.split('/')[1]}'" if "/" in term else ""
-            return (
-                f"term '{term}'{kind}, record '{batch.record[row]}', "
-                f"window starting at {start_s:.1f} s"
-            )
-    return "the gradient (every term was finite)"
+    """The term, record and window that is not finite, in words.
+
+    One extreme sample spoils every term of its window by way of z; the term named is of the
+    modality that has the largest sample there.
+    """
+    broken = {term: ~torch.isfinite(value) for term, value in score.by_window.items()}
+    rows = torch.stack(list(broken.values())).any(0).nonzero().flatten()
+    if not len(rows):
+        return "the gradient (every term was finite)"
+    row = int(rows[0])
+    candidates = [term for term, where in broken.items() if bool(where[row])]
+    term = max(candidates, key=lambda name: _largest_sample(batch, name, row))
+    kind = f" of modality '{term.split('/')[1]}'" if "/" in term else ""
+    start_s = float(batch.start_step[row]) / batch.state_rate_hz
+    return f"term '{term}'{kind}, record '{batch.record[row]}', window starting at {start_s:.1f} s"
+
+
+def _largest_sample(batch: Batch, term: str, row: int) -> float:
+    """Size of the largest observed sample of a term's modality; -1 for a term without one."""
+    if "/" not in term:
+        return -1.0
+    name = term.split("/")[1]
+    size = torch.where(batch.mask[name][row], batch.values[name][row].abs(), 0.0)
+    return float(torch.nan_to_num(size, nan=math.inf, posinf=math.inf).max())
