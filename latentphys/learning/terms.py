@@ -114,8 +114,13 @@ def cross(
 
         N(x_i ; mean_k mu_ik, (1 + 1/K) var_k mu_ik + mean_k sigma_ik^2),
 
-    where (1 + 1/K) is the price of a mean of K exchangeable draws, so that neither too narrow
-    nor too wide a q_S pays. K = 1 is the single-draw log-likelihood.
+    where (1 + 1/K) is the price of a mean of K exchangeable draws. K = 1 is the single-draw
+    log-likelihood.
+
+    Warning:
+        An honest spread is best only as K grows: the noise in the mean of K draws costs too, and
+        pulls q_S narrower by O(1/K) (with sensor noise as wide as the spread of the mean, the
+        best spread is 0.7 of the honest one at K = 4, 0.96 at K = 32).
 
     Args:
         model: the state-space model.
@@ -154,7 +159,8 @@ def _predictive_log_prob(
     mask = batch.mask[name][rows]
     values = torch.where(mask, batch.values[name][rows], 0.0)
     draws, _, _, _ = paths.shape
-    nuisance = torch.randn(draws, len(rows), values.shape[2], model.spec.nuisance_dim)
+    shape = (draws, len(rows), values.shape[2], model.spec.nuisance_dim)
+    nuisance = paths.new_empty(shape).normal_()
     emission = model.emission(name)
     loc, scale = emission.moments(
         paths, nuisance, model.name_index(name, batch)[rows], batch.offset[name][rows]

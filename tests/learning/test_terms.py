@@ -108,10 +108,8 @@ def test_cross_with_one_draw_is_its_log_likelihood(make_model: Make, make_batch:
     score = terms.cross(model, batch, _view(batch, "ppg"), q, draws=1)
     torch.manual_seed(5)
     z = q.rsample(torch.Size((1,)))[0]
-    eps = torch.randn(1, len(batch), 1, 2)[0]
-    emission = model.emission("ppg")(
-        z, eps.double(), model.name_index("ppg", batch), batch.offset["ppg"]
-    )
+    eps = torch.randn(1, len(batch), 1, 2, dtype=torch.float64)[0]
+    emission = model.emission("ppg")(z, eps, model.name_index("ppg", batch), batch.offset["ppg"])
     by_hand = terms.observed_log_prob(emission.log_prob(batch.values["ppg"]), batch.mask["ppg"])
     torch.testing.assert_close(score["ppg"], by_hand / terms.seconds(batch))
     assert (score["ecg"] == 0).all()
@@ -218,7 +216,6 @@ def test_cross_rewards_an_honest_spread_as_draws_grow(
     # with K draws a mean of K is paid for: the pull towards a narrow q_S falls like 1 / K
     batch = _copies(make_batch(windows=1, steps=1, holes=0.0), 8000).drop("ecg", "ppg")
     pull = {draws: -_spread_gradient(make_model(), batch, draws) for draws in (1, 4, 32)}
-    print(pull)
     assert pull[1] > 5 * pull[4] > 0
     assert pull[4] < 0.35
     assert abs(pull[32]) < 0.06
