@@ -79,6 +79,8 @@ def _scores(fitted: FittedModel, train: Cohort, test: Cohort) -> str:
 
 def _answers(fitted: FittedModel, test: Cohort, folder: Path) -> dict[str, Path]:
     """Posterior and imputation of one unseen record, written and drawn."""
+    import matplotlib.pyplot as plt
+
     complete = [e for e in test.entries if set(fitted.modalities) <= set(e.modalities)]
     record = test[complete[0].record] if complete else test[0]
     target = "ppg" if "ppg" in fitted.modalities else fitted.modalities[-1]
@@ -100,6 +102,7 @@ def _answers(fitted: FittedModel, test: Cohort, folder: Path) -> dict[str, Path]
     for name, axes in drawings.items():
         figures[name] = folder / f"{name}.png"
         axes[0].figure.savefig(figures[name], dpi=130, bbox_inches="tight")
+        plt.close(axes[0].figure)
     return figures
 
 

@@ -54,7 +54,7 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     folder = Path(path)
     try:
         card = json.loads((folder / CARD).read_text())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelFileError(
             f"a saved model is a folder with {CARD}; {folder} has none. Write one with "
             "fit.save(path)."
@@ -63,17 +63,24 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelFileError(
             f"{folder / CARD} is not JSON ({error}). Save the model again."
         ) from error
+    if not isinstance(card, dict):
+        raise ModelFileError(f"{folder / CARD} is not a JSON object. Save the model again.")
     if card.get("format") != FORMAT:
         raise ModelFileError(
             f"this release reads model format {FORMAT}, {folder} is of format "
             f"{card.get('format')!r}. Load it with the release that wrote it."
         )
-    entry = card["weights"]
-    file = folder / Path(entry["file"]).name
+    try:
+        file, digest = folder / Path(card["weights"]["file"]).name, card["weights"]["sha256"]
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(
+            f"{folder / CARD} does not name its weights by file and sha256 ({error!r}). Save the "
+            "model again."
+        ) from error
     if not file.is_file():
         raise ModelFileError(f"{folder} lacks its weights {file.name}. Copy the whole folder.")
     content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+    if hashlib.sha256(content).hexdigest() != digest:
         raise ModelFileError(
             f"{file} is not the file that was saved (its SHA-256 differs). Copy the folder again."
         )

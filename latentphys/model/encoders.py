@@ -43,7 +43,7 @@ class SensorEncoder(nn.Module):
         first = 2 if basis.size % 2 == 0 else 1
         rest = basis.size // first
         self.fine = nn.Conv1d(2, 32, 9, stride=first, padding=4)
-        self.coarse = nn.Conv1d(32, width, 3 * rest, stride=rest, padding=rest)
+        self.coarse = nn.Conv1d(32, width, rest, stride=rest)
         self.name_embedding = nn.Embedding(len(names) + 1, width)
         nn.init.zeros_(self.name_embedding.weight)
         self.blocks = nn.Sequential(
@@ -111,7 +111,7 @@ class SensorEncoder(nn.Module):
         patch = self.basis.to_patch(values, mask, offset)
         trace = torch.stack([patch, seen.unsqueeze(-1).expand_as(patch).to(patch)], dim=1)
         x = F.gelu(self.fine(trace.flatten(2)))
-        x = self.coarse(x)[..., : values.shape[1]]
+        x = self.coarse(x)
         x = self.blocks(F.gelu(x + self.name_embedding(name).unsqueeze(-1)))
         return x.transpose(1, 2), seen.unsqueeze(-1).to(x)
 

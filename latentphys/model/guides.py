@@ -10,6 +10,7 @@ from latentphys.model.distributions import GaussMarkov
 from latentphys.model.networks import StepPyramid
 
 SCALE_FLOOR = 1e-2
+MEAN_LIMIT = 8.0  # the prior's scale is near 1; while its KL is warmed up nothing else holds m
 
 
 class PyramidGuide(nn.Module):
@@ -46,5 +47,8 @@ class PyramidGuide(nn.Module):
         x = self.pyramid(features.transpose(1, 2)).transpose(1, 2)
         mean, carry, spread = self.head(x).chunk(3, dim=-1)
         return GaussMarkov(
-            mean, 0.999 * torch.tanh(carry), SCALE_FLOOR + F.softplus(spread), validate_args=False
+            MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT),
+            0.999 * torch.tanh(carry),
+            SCALE_FLOOR + F.softplus(spread),
+            validate_args=False,
         )

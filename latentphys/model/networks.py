@@ -74,7 +74,6 @@ class StepPyramid(nn.Module):
             ]
         )
         self.up_blocks = nn.ModuleList([ResidualBlock(w, dropout=dropout) for w in widths[:-1]])
-        self.exit = ChannelNorm(widths[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, width_in, step) -> (batch, widths[0], step)."""
@@ -91,4 +90,4 @@ class StepPyramid(nn.Module):
             coarse = self.widen[level](x)
             x = skips[level] + torch.repeat_interleave(coarse, 2, dim=-1)
             x = self.up_blocks[level](x)
-        return self.exit(x[..., :steps])
+        return x[..., :steps]

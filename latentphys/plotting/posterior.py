@@ -33,7 +33,7 @@ def plot_posterior(
     """
     stop_s = start_s + 30.0 if stop_s is None else stop_s
     state = span(posterior["posterior"].to_dataset(), start_s, stop_s)
-    rates = _rates(record, start_s, stop_s)
+    rates, latents = _rates(record, start_s, stop_s), min(latents, state.sizes["latent"])
     title = f"{state.attrs['record']}: posterior state given {state.attrs['given']}"
     axes = panels(1 + latents + len(rates), title, height=1.2)
     mean, sd, time = state.z_mean.values, state.z_sd.values, state.time.values
