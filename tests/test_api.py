@@ -1,0 +1,126 @@
+"""The verbs: refused before any work, reproducible, and honest about what they used."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import latentphys as lp
+from latentphys.api import fit
+from latentphys.fitted import FittedModel, summary_of
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import CohortError, FitError, LatentphysError, UnitError
+from latentphys.recordings.record import Record
+
+TINY = {"latent_dim": 6, "window_s": 8.0, "progress": False}
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preparing a record or making a model is work."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("work was done before the arguments were checked")
+
+    monkeypatch.setattr("latentphys.preparation.preprocessing.Preprocessing.prepare", refuse)
+    monkeypatch.setattr("latentphys.api.StateSpaceModel", refuse)
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 3, "minutes": 1.0}, r"one budget, got \['minutes', 'steps'\]"),
+        ({"steps": 0}, "steps must be positive, got 0"),
+        ({"minutes": -1.0}, "minutes must be positive, got -1.0"),
+        ({"minutes": float("nan")}, "minutes must be positive, got nan"),
+    ],
+)
+def test_a_budget_that_cannot_be(
+    tiny_cohort: Cohort, changes: dict[str, float], words: str
+) -> None:
+    with pytest.raises(FitError, match=words):
+        fit(tiny_cohort, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("no_work")
+def test_one_modality_in_two_units(tiny_cohort: Cohort) -> None:
+    odd = tiny_cohort[0].signals["ecg"].assign_attrs(units="uV")
+    record = replace(tiny_cohort[0], signals={"ecg": odd}, record="odd")
+    with pytest.raises(UnitError, match="ecg"):
+        fit(tiny_cohort + record, steps=1)
+
+
+def test_an_empty_cohort() -> None:
+    with pytest.raises(CohortError, match="at least one record, got none"):
+        Cohort([])
+
+    class Nothing:
+        def __len__(self) -> int:
+            return 0
+
+    with pytest.raises(CohortError, match="at least one record, got an empty cohort"):
+        summary_of(Nothing())  # type: ignore[arg-type]
+
+
+def test_nothing_observed() -> None:
+    silent = {"ecg": (np.full(2000, np.nan), 125.0)}
+    cohort = Cohort([Record.from_arrays(silent, subject=name) for name in "ab"])
+    with pytest.raises(FitError, match="at least one observed sample.*NaN throughout"):
+        fit(cohort, steps=1, **TINY)  # type: ignore[arg-type]
+
+
+def test_every_error_can_be_caught_at_once() -> None:
+    for error in (FitError, CohortError, UnitError):
+        assert issubclass(error, LatentphysError)
+        assert issubclass(error, ValueError)
+
+
+def test_a_seed_gives_the_same_weights(tiny_cohort: Cohort) -> None:
+    cohort = tiny_cohort[:2]
+    one, two, other = (fit(cohort, steps=2, seed=s, **TINY) for s in (0, 0, 1))  # type: ignore[arg-type]
+    weights = [model.model.state_dict() for model in (one, two, other)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in model.history.rows]
+        for model in (one, two)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_fit_says_what_it_was_made_of(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:
+    assert tiny_fit.modalities == ("ecg", "ppg", "resp", "spo2")
+    assert tiny_fit.about["subjects"] == list(tiny_cohort.subjects)
+    assert len(tiny_fit.about["held_out"]) == 1
+    assert tiny_fit.about["plan"]["steps"] == 8
+    assert tiny_fit.about["units"] == {"ecg": "mV", "ppg": "NU", "resp": "NU", "spo2": "%"}
+    assert not tiny_fit.model.training
+    assert tiny_fit.model.spec.input_dim == 1
+    spec = tiny_fit.model.spec.sensors
+    assert spec["ecg"].channels == ("II", "V")
+    assert spec["spo2"].rate_hz == 1.0
+    assert spec["spo2"].size == 1
+    assert spec["ecg"].likelihood == "student_t"
+    assert "latent 6 at 12.5 Hz" in repr(tiny_fit)
+    assert all(np.isfinite(v) for row in tiny_fit.history.rows for v in row.values())
+    assert any("held_out_loss" in row for row in tiny_fit.history.rows)
+
+
+def test_a_time_budget_is_kept(tiny_cohort: Cohort) -> None:
+    began = time.monotonic()
+    fitted = fit(tiny_cohort[:2], minutes=1 / 60, **TINY)  # type: ignore[arg-type]
+    assert time.monotonic() - began < 15.0
+    assert fitted.history.rows
+
+
+def test_the_public_names() -> None:
+    assert lp.fit is fit
+    assert set(lp.__all__) <= set(dir(lp))
+    assert all(getattr(lp, name) is not None for name in lp.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fti'"):
+        lp.fti  # noqa: B018
