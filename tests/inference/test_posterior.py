@@ -13,6 +13,8 @@ import xarray as xr
 
 from latentphys.fitted import FittedModel
 from latentphys.inference.paths import PathPosterior, infer_path
+from latentphys.model.distributions import GaussMarkov
+from latentphys.model.evidence import Evidence
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ModalityError
 from latentphys.recordings.record import Record
@@ -28,12 +30,28 @@ def path(tiny_fit: FittedModel, tiny_cohort: Cohort) -> PathPosterior:
 
 
 def test_there_is_no_jump_where_windows_meet(path: PathPosterior) -> None:
-    size = path.draws.diff(dim=1).square().mean((0, 2)).sqrt()
-    edge = torch.arange(len(size) + 1)[HOP::HOP]
-    at_edge = torch.cat([size[edge - 1], size[edge[:-1]]])
-    elsewhere = size[[k for k in range(len(size)) if 5 < (k % HOP) < HOP - 5]]
-    assert len(edge) >= 12
-    assert float(at_edge.mean() / elsewhere.mean()) == pytest.approx(1.0, abs=0.1)
+    size = path.draws.diff(dim=1).square().mean((0, 2))[HOP : HOP + 12 * HOP]
+    # By place within the hop, over all windows but the first: a seam is one place that stands out.
+    place = size.reshape(-1, HOP).mean(0).sqrt()
+    assert float(place.max() / place.median()) < 1.06
+    assert float(place.min() / place.median()) > 0.94
+
+
+def test_windows_that_disagree_are_cross_faded(
+    tiny_fit: FittedModel, tiny_cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def up_and_down(evidence: Evidence) -> GaussMarkov:
+        windows, steps, _ = evidence.shape
+        mean = (torch.arange(windows) % 2).float()[:, None, None].expand(windows, steps, 6)
+        return GaussMarkov(mean, torch.tensor(0.9), torch.tensor(0.01))
+
+    monkeypatch.setattr(tiny_fit.model, "guide_of", up_and_down)
+    record = tiny_fit.preprocessing.prepare(tiny_cohort[0])
+    rng = torch.Generator().manual_seed(0)
+    mean = infer_path(tiny_fit.model, record, ("ecg",), WINDOW_S, 2, rng).mean
+    assert float(mean.max() - mean.min()) > 0.95
+    # Half an overlap takes the path from one window to the next, at most pi / 2 as fast as a line.
+    assert float(mean.diff(dim=0).abs().max()) < 1.1 * np.pi / 2 / HOP
 
 
 def test_no_variance_is_lost_where_windows_overlap(path: PathPosterior) -> None:
