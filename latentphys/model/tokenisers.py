@@ -61,7 +61,7 @@ class LocalBasis(nn.Module):
         """
         values = torch.where(mask, values, 0.0)
         whole = self._whole(mask, offset)
-        if bool(whole.all()):
+        if values.shape[-1] >= self.size and bool(whole.all()):
             return values[..., : self.size]
         patch = values.new_zeros(*values.shape[:-1], self.size)
         if values.shape[-1] >= self.size:

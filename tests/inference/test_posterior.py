@@ -188,3 +188,12 @@ def test_short_records_embed_and_odd_units_are_refused(
     assert tiny_fit.embed(short).shape == (1, 24)
     with pytest.raises(ValueError, match="'window', 'record' or 'subject', got 'night'"):
         tiny_fit.embed(short, "night")  # type: ignore[arg-type]
+
+
+def test_a_silent_slow_sensor_is_absent_too(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:
+    # Fewer samples a step than the model's own grid, and none of them observed.
+    record = tiny_cohort[0].keep("ecg")
+    silent = Record.from_arrays({"resp": (np.full(60 * 25, np.nan), 25.0)}, subject="a")
+    both = replace(record, signals={**record.signals, **silent.signals})
+    one, two = (tiny_fit.posterior(r, draws=2)["posterior"] for r in (both, record))
+    np.testing.assert_array_equal(one.z, two.z)
