@@ -25,7 +25,7 @@ def linear_scan(decay: Tensor, drive: Tensor) -> Tensor:
     Hillis and Steele's doubling scan: log2(T) elementwise passes in place of T steps.
 
     Args:
-        decay: (..., step, latent).
+        decay: (..., step, latent), which may lack leading dimensions that drive has.
         drive: (..., step, latent).
 
     Returns:
@@ -120,9 +120,7 @@ class GaussMarkov(TorchDistribution):
 
     def path(self, noise: Tensor) -> Tensor:
         """The path that standard normal `noise` (sample..., step, latent) drives."""
-        return self.mean_path + linear_scan(
-            self.correlation.expand(noise.shape), self.scale * noise
-        )
+        return self.mean_path + linear_scan(self.correlation, self.scale * noise)
 
     def rsample(self, sample_shape: _Shape = ()) -> Tensor:
         """Draw paths, sample_shape + (..., step, latent), differentiable in m, r and s."""
