@@ -13,6 +13,7 @@ def test_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     import jupytext
     from nbclient import NotebookClient
 
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # a kernel chooses its own
     monkeypatch.setenv("LATENTPHYS_SUBJECTS", "6")
     monkeypatch.setenv("LATENTPHYS_MINUTES", "0.05")
     notebook = jupytext.read(path)

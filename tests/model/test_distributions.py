@@ -10,7 +10,13 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from latentphys.model.distributions import GaussMarkov, Trajectory, kl_along, linear_scan
+from latentphys.model.distributions import (
+    GaussMarkov,
+    Trajectory,
+    _doubling_scan,
+    kl_along,
+    linear_scan,
+)
 from latentphys.model.transitions import GatedTransition, LinearTransition
 
 STEPS, LATENT = 7, 2
@@ -201,3 +207,18 @@ def test_mean_field_elbo_uses_the_registered_kl(monkeypatch: pytest.MonkeyPatch)
     fit = Normal(q.mean, 1.0).log_prob(torch.tensor(0.0)) - 0.5 * q.variance
     exact = float((kl - fit.sum((-2, -1))).sum())
     assert abs(loss - exact) < 0.01 * abs(exact)
+
+
+def test_both_scans_agree_in_value_and_gradient_when_draws_share_a_decay() -> None:
+    decay = (torch.rand(3, STEPS, LATENT, dtype=torch.float64) * 1.9 - 0.95).requires_grad_()
+    drive = torch.randn(5, 3, STEPS, LATENT, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(linear_scan, (decay, drive))
+    weight = torch.randn(5, 3, STEPS, LATENT, dtype=torch.float64)
+    ours, doubling = linear_scan(decay, drive), _doubling_scan(decay, drive)
+    torch.testing.assert_close(ours, doubling)
+    for one, other in zip(
+        torch.autograd.grad((weight * ours).sum(), (decay, drive)),
+        torch.autograd.grad((weight * doubling).sum(), (decay, drive)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
