@@ -11,6 +11,13 @@ import pytest
 if TYPE_CHECKING:
     from latentphys.fitted import FittedModel
     from latentphys.recordings.cohort import Cohort
+from collections.abc import Callable, Iterator
+
+import pyro
+import torch
+
+from latentphys.model.statespace import ModelSpec, SensorSpec, StateSpaceModel
+from latentphys.preparation.batch import Batch
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -41,3 +48,71 @@ def tiny_fit(tiny_cohort: Cohort) -> FittedModel:
     from latentphys.api import fit
 
     return fit(tiny_cohort, steps=8, seed=0, latent_dim=6, window_s=8.0, progress=False)
+
+
+SENSORS = {
+    "ecg": SensorSpec(size=4, channels=("II", "V"), likelihood="student_t"),
+    "ppg": SensorSpec(size=4, channels=("PLETH",)),
+    "resp": SensorSpec(size=2, channels=("RESP",)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_store() -> Iterator[None]:
+    """Pyro keeps parameters by name for the whole process."""
+    pyro.clear_param_store()
+    yield
+    pyro.clear_param_store()
+
+
+@pytest.fixture
+def make_model() -> Callable[..., StateSpaceModel]:
+    """Random weights everywhere, also where training starts from zero."""
+
+    def make(seed: int = 0, sensors: dict[str, SensorSpec] = SENSORS, **spec: object) -> object:
+        torch.manual_seed(seed)
+        sizes = {"latent_dim": 3, "evidence_dim": 4, "nuisance_dim": 2, "width": 8}
+        plain = {"state_rate_hz": 4.0, "widths": (6, 8), "dropout": 0.0, **sizes, **spec}
+        model = StateSpaceModel(ModelSpec(sensors, **plain)).double().eval()  # type: ignore[arg-type]
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(0.1 * torch.randn_like(weight))
+        return model
+
+    return make  # type: ignore[return-value]
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """Windows on the model's own grids: single samples, whole steps and one lead missing."""
+
+    def make(
+        seed: int = 0, windows: int = 3, steps: int = 12, holes: float = 0.2, inputs: int = 0
+    ) -> Batch:
+        rng = torch.Generator().manual_seed(seed)
+        values, mask, offset, channels = {}, {}, {}, {}
+        for name, sensor in SENSORS.items():
+            shape = (windows, steps, len(sensor.channels), sensor.size)
+            mask[name] = torch.rand(shape, generator=rng) >= holes
+            if holes and steps > 3:
+                mask[name][:, 2:4] = False
+            drawn = torch.randn(shape, generator=rng, dtype=torch.float64)
+            values[name] = torch.where(mask[name], drawn, 0.0)
+            grid = torch.arange(sensor.size, dtype=torch.float64) / sensor.size
+            offset[name] = grid.expand(windows, steps, -1).clone()
+            channels[name] = [sensor.channels] * windows
+        drive = torch.randn(windows, steps, inputs, generator=rng, dtype=torch.float64)
+        return Batch(
+            values=values,
+            mask=mask,
+            offset=offset,
+            channels=channels,
+            inputs=drive if inputs else None,
+            subject=[f"s{k}" for k in range(windows)],
+            record=[f"r{k}" for k in range(windows)],
+            start_step=torch.zeros(windows, dtype=torch.int64),
+            state_rate_hz=4.0,
+            steps=steps,
+        )
+
+    return make

@@ -1,1 +1,0 @@
-"""One short file per published system: a named choice of model and objective."""
