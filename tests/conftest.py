@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-if TYPE_CHECKING:
-    from latentphys.fitted import FittedModel
-    from latentphys.recordings.cohort import Cohort
-from collections.abc import Callable, Iterator
-
 import pyro
+import pytest
 import torch
 
 from latentphys.model.statespace import ModelSpec, SensorSpec, StateSpaceModel
 from latentphys.preparation.batch import Batch
+
+if TYPE_CHECKING:
+    from latentphys.fitted import FittedModel
+    from latentphys.recordings.cohort import Cohort
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
 
