@@ -32,7 +32,7 @@ class Objective:
     """
 
     cross: float = 3.0
-    miss: float = 0.1
+    miss: float = 0.03
     draws: int = 4
     one_out: float = 0.6
     teach_only: bool = True
