@@ -23,7 +23,7 @@ from latentphys.recordings.simulation import simulate
 __all__ = ["fit", "load", "read", "simulate"]
 
 STATE_RATE_HZ = 12.5
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 HELD_OUT_WINDOWS = 48
 
 
@@ -84,7 +84,7 @@ def fit(
         total_s = sum(record.duration_s for record in reserve)
         hop_s = max(window_s, total_s / HELD_OUT_WINDOWS)
         index = tile(reserve, window_s, hop_s, STATE_RATE_HZ)
-        checks = list(in_order(reserve, index, names, 2 * BATCH_SIZE))
+        checks = list(in_order(reserve, index, names, 4 * BATCH_SIZE))
     history = train(model, stream, checks, objective, plan, progress)
     about["objective"] = objective.to_dict()
     about["held_out"] = [record.subject for record in reserve]
