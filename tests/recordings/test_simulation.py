@@ -73,8 +73,9 @@ def test_the_pulse_starts_one_transit_time_after_r(transit_s: float) -> None:
     time = np.arange(0.0, 120.0, 1 / 500.0)
     x = sensors.ecg(state, shape, "II", time)
     peaks = time[find_peaks(x, height=0.6 * x.max(), distance=150)[0]]
-    slope = np.gradient(sensors.ppg(state, shape, time), time)
-    foot = time[find_peaks(slope, height=0.4 * slope.max(), distance=200)[0]]
+    # The foot of a pulse is where it bends up most: the peak of the second derivative.
+    bend = np.gradient(np.gradient(sensors.ppg(state, shape, time), time), time)
+    foot = time[find_peaks(bend, height=0.3 * bend.max(), distance=200)[0]]
     peaks = peaks[peaks < 118.0]
     late = np.array([foot[foot > r][0] - r for r in peaks])
     error = late - state.at(state.transit, peaks)

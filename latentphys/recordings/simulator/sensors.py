@@ -91,11 +91,20 @@ def ppg(state: Physiology, shape: Morphology, time: Array) -> Array:
     """
     feet = state.beat_time + state.transit
     phase = np.mod(phase_through(feet, time), 2.0 * np.pi)
-    wave = np.exp(-0.5 * ((phase - 1.3) / shape.pulse_width) ** 2)
-    wave += shape.dicrotic * np.exp(-0.5 * ((phase - 3.2) / 0.7) ** 2)
+    wave = _pulse_wave(phase, shape)
+    # What is left at the beat's two ends goes in a straight line: no jump at the foot.
+    start, stop = _pulse_wave(np.array([0.0, 2.0 * np.pi]), shape)
+    wave = wave - start - (stop - start) * phase / (2.0 * np.pi)
     breath = np.interp(time, state.time, state.depth * np.sin(state.breath_phase))
     strength = 1.0 + 0.01 * (state.at(state.systolic, time) - 120.0)
     return wave * (strength - 0.12 * breath) - 0.15 * breath
+
+
+def _pulse_wave(phase: Array, shape: Morphology) -> Array:
+    """A systolic and a dicrotic wave over one beat, phase in [0, 2 pi]."""
+    systolic = np.exp(-0.5 * ((phase - 1.3) / shape.pulse_width) ** 2)
+    dicrotic = np.exp(-0.5 * ((phase - 3.2) / 0.7) ** 2)
+    return np.asarray(systolic + shape.dicrotic * dicrotic)
 
 
 def resp(state: Physiology, time: Array) -> Array:
