@@ -12,6 +12,7 @@ from latentphys.learning.specification import sensors_of
 from latentphys.learning.training import TrainingPlan, train
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
+from latentphys.preparation.delays import pulse_delays
 from latentphys.preparation.loading import WindowLoader, in_order
 from latentphys.preparation.preprocessing import default_preprocessing
 from latentphys.preparation.windows import tile
@@ -77,7 +78,8 @@ def fit(
         ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, input_dim=inputs)
     )
     names, length = tuple(sensors), round(window_s * STATE_RATE_HZ)
-    stream = WindowLoader(prepared, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, Augmentation())
+    varied = Augmentation(delay_s=pulse_delays(prepared))
+    stream = WindowLoader(prepared, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, varied)
     reserve = [preprocessing.prepare(record) for record in checking]
     checks = []
     if reserve:

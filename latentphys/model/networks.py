@@ -40,7 +40,8 @@ class ResidualBlock(nn.Module):
 class StepPyramid(nn.Module):
     """A U-shaped network over state steps: halves the clock level by level and comes back.
 
-    Beats are resolved at the top, breaths at the bottom, where few steps span a whole window.
+    Beats are resolved at the top, breaths at the bottom, where few steps span a whole window. A
+    level hands down its learned average and its peaks: the height of a beat carries the breath.
     Any number of steps runs; surplus steps at the end are zeros, as for an unobserved step.
 
     Args:
@@ -60,6 +61,12 @@ class StepPyramid(nn.Module):
         self.halve = nn.ModuleList(
             [
                 nn.Conv1d(fine, coarse, 4, stride=2, padding=1)
+                for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            ]
+        )
+        self.peaks = nn.ModuleList(
+            [
+                nn.Conv1d(fine, coarse, 1)
                 for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
             ]
         )
@@ -84,7 +91,7 @@ class StepPyramid(nn.Module):
             x = block(x)
             if level < len(self.halve):
                 skips.append(x)
-                x = self.halve[level](x)
+                x = self.halve[level](x) + self.peaks[level](F.max_pool1d(x, 2))
         x = self.bottom(x)
         for level in reversed(range(len(self.up_blocks))):
             coarse = self.widen[level](x)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +18,24 @@ class Augmentation:
 
     Attributes:
         tempo: the clock of a window runs exp(uniform(-tempo, tempo)) times as fast, for all its
-            sensors alike, so that they stay aligned.
+            sensors alike, so that they stay aligned but for `delay_s`.
         gain: log-normal spread of each channel's gain.
         noise: standard deviation of white noise added, in standard deviations of the signal.
         lag_s: standard deviation of a shift of each sensor against the others, seconds. Delays
             between sensors (pulse transit) differ from subject to subject; without it a network
             learns those of the training subjects by heart.
         one_channel: probability of keeping one random channel of a modality with several.
+        delay_s: modality -> how far it follows the heart's electrical beat, seconds
+            (`latentphys.preparation.delays`). A faster heart does not shorten the way of its
+            pulse in proportion, so a change of tempo leaves this delay as it is.
     """
 
-    tempo: float = 0.15
+    tempo: float = 0.2
     gain: float = 0.2
     noise: float = 0.02
-    lag_s: float = 0.03
+    lag_s: float = 0.02
     one_channel: float = 0.5
+    delay_s: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -51,7 +56,7 @@ class Augmentation:
         """
         factor = float(np.exp(rng.uniform(-self.tempo, self.tempo)))
         signals = {
-            name: self._signal(signal, start_step, steps, state_rate_hz, factor, rng)
+            name: self._signal(name, signal, start_step, steps, state_rate_hz, factor, rng)
             for name, signal in record.signals.items()
         }
         inputs, inputs_rate_hz = record.inputs, record.inputs_rate_hz
@@ -72,6 +77,7 @@ class Augmentation:
 
     def _signal(
         self,
+        name: str,
         signal: PreparedSignal,
         start_step: int,
         steps: int,
@@ -85,8 +91,9 @@ class Augmentation:
         else:
             first = float(start_step * samples_per_step(signal, state_rate_hz))
             count = int(np.ceil(steps / state_rate_hz * signal.rate_hz))
-            lag = self.lag_s * rng.standard_normal() * signal.rate_hz
-            at = first + lag * (signal.rate_hz > state_rate_hz) + np.arange(count) * factor
+            shift_s = self.lag_s * rng.standard_normal() * (signal.rate_hz > state_rate_hz)
+            shift_s += self.delay_s.get(name, 0.0) * (1.0 - factor)
+            at = first + shift_s * signal.rate_hz + np.arange(count) * factor
             values, time_s = _read_between(signal.values, at, signal.rate_hz > state_rate_hz), None
         if self.one_channel and len(values) > 1 and rng.random() < self.one_channel:
             kept = rng.integers(len(values))
