@@ -5,7 +5,7 @@
 Same weights, same transition, same emissions, same factors of the guide, so both programs have
 the same density; only the number of sites differs. Times a full step (loss and gradients).
 
-    python benchmarks/markov.py --batch 32 --steps 200 --latent 32
+    python benchmarks/markov.py --batch 8 32 --steps 200 --latent 32
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pyro.distributions import Normal
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
+from latentphys.api import BATCH_SIZE
 from latentphys.model.statespace import ModelSpec, SensorSpec, StateSpaceModel
 from latentphys.preparation.batch import Batch
 
@@ -118,27 +119,34 @@ def step_seconds(program: StateSpaceModel | StepByStep, batch: Batch) -> float:
     return time.perf_counter() - started
 
 
-def main() -> None:
-    """Time both, alternating, and print the medians and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--latent", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=7)
-    chosen = parser.parse_args()
-    whole, batch = build(chosen.batch, chosen.steps, chosen.latent)
+def compare(windows: int, steps: int, latent: int, repeats: int) -> None:
+    """Time both programs, alternating, and print the medians and their ratio."""
+    whole, batch = build(windows, steps, latent)
     programs = {"one site a trajectory": whole, "one site a step": StepByStep(whole)}
     times: dict[str, list[float]] = {name: [] for name in programs}
     for program in programs.values():
         step_seconds(program, batch)  # the first pass allocates
-    for _ in range(chosen.repeats):
+    for _ in range(repeats):
         for name, program in programs.items():
             times[name].append(step_seconds(program, batch))
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    print(f"{windows} windows of {steps} steps, medians of {repeats}")
     for name, seconds in medians.items():
-        print(f"{name:>22}: {seconds:.3f} s a step (median of {chosen.repeats})")
+        print(f"{name:>22}: {seconds:.3f} s a step")
     fast, slow = medians.values()
     print(f"{'ratio':>22}: {slow / fast:.1f}")
+
+
+def main() -> None:
+    """Compare at the library's own batch size and at a larger one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, nargs="+", default=[BATCH_SIZE, 32])
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--latent", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=7)
+    chosen = parser.parse_args()
+    for windows in chosen.batch:
+        compare(windows, chosen.steps, chosen.latent, chosen.repeats)
 
 
 if __name__ == "__main__":
