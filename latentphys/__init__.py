@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
+    from latentphys.recordings import datasets
     from latentphys.recordings.cohort import Cohort
     from latentphys.recordings.reading import read
     from latentphys.recordings.record import Record
@@ -32,6 +33,7 @@ __all__ = [
     "FittedModel",
     "Record",
     "__version__",
+    "datasets",
     "fit",
     "load",
     "plot_imputation",
@@ -47,6 +49,7 @@ _HOMES = {
     "Cohort": "latentphys.recordings.cohort",
     "FittedModel": "latentphys.fitted",
     "Record": "latentphys.recordings.record",
+    "datasets": "latentphys.recordings.datasets",
     "fit": "latentphys.api",
     "load": "latentphys.api",
     "plot_imputation": "latentphys.plotting.imputation",
@@ -61,7 +64,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'latentphys' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    module = importlib.import_module(_HOMES[name])
+    value = module if module.__name__.endswith(f".{name}") else getattr(module, name)
     globals()[name] = value
     return value
 

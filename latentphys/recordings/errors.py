@@ -27,6 +27,10 @@ class ReadError(LatentphysError, OSError):
     """A file or folder that cannot be read as a recording."""
 
 
+class DatasetError(LatentphysError, OSError):
+    """A public dataset that cannot be fetched, found or verified."""
+
+
 class SplitError(LatentphysError, ValueError):
     """A split whose sides are not disjoint, or that cannot be made."""
 

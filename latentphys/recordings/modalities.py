@@ -83,8 +83,10 @@ def modality_of(channel: str, units: str = "") -> str | None:
     Example:
         >>> modality_of("AVR"), modality_of("RESP", "bpm"), modality_of("EEG Fpz-Cz")
         ('ecg', 'resp_rate', 'eeg')
+        >>> modality_of("PLETH,")
+        'ppg'
     """
-    name = channel.strip()
+    name = channel.strip().rstrip(" ,")  # BIDMC as published: "PLETH,"
     found = NAMES.get(name.upper())
     if found is None and (match := _PREFIXED.match(name)):
         kind = match.group(1).upper()
