@@ -375,8 +375,8 @@ def cards() -> "pd.DataFrame":
     """What every dataset is, one row each, by the name under which it is called.
 
     Example:
-        >>> cards().loc["bidmc", ["subjects", "records", "licence"]].tolist()
-        [46, 53, 'ODC-By 1.0']
+        >>> cards().loc["bidmc", ["access", "licence", "version"]].tolist()
+        ['open', 'ODC-By 1.0', '1.0.0']
     """
     import pandas as pd
 

@@ -32,7 +32,7 @@ BOUNDS = {
     "mne": ("recordings", "preparation"),
     "pyro": ("model", "learning"),
 }
-HEAVY = ("wfdb", "mne", "sklearn", "scipy.signal", "matplotlib", "pandas")
+HEAVY = ("wfdb", "mne", "sklearn", "scipy.signal", "matplotlib", "pandas", "pooch", "requests")
 
 
 def modules() -> list[Path]:

@@ -28,6 +28,12 @@ class OpenDataset:
         card: what it is.
         slug: its folder at the archive.
         layout: which of its files make up a record.
+
+    Example:
+        >>> layout = Layout(r"(?P<record>demo\\d)\\.(hea|dat)")
+        >>> card = Card("demo", "A demonstration", "1.0.0", "CC0", 1, 1, "-", "-", "-", "-", "-")
+        >>> OpenDataset(card, slug="demo", layout=layout).card.title
+        'A demonstration'
     """
 
     card: Card

@@ -17,7 +17,8 @@ from latentphys.recordings.errors import DatasetError
 
 _RETRIES = 4
 _CONNECTIONS = 4
-_CHUNK_BYTES = 1 << 18
+# A cut loses the piece it falls in, so pieces are small.
+_CHUNK_BYTES = 1 << 13
 # Seconds to connect, and between two pieces of an answer.
 _TIMEOUT_S = (15, 60)
 

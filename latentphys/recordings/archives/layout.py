@@ -33,6 +33,11 @@ class Layout:
         default: subsets taken when none is asked for; all records when empty.
         subject: pattern of the subject in the last part of a key; as `read` says when empty.
         details: folder -> what its tables say of the records, by the last part of their keys.
+
+    Example:
+        >>> layout = Layout(r"(?P<record>\\w+/\\d+)\\.(hea|dat)")
+        >>> layout.records(["a/1.hea", "a/1.dat", "a/2.dat", "README"])
+        {'a/1': ['a/1.hea', 'a/1.dat']}
     """
 
     files: str
