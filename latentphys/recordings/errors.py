@@ -31,6 +31,14 @@ class DatasetError(LatentphysError, OSError):
     """A public dataset that cannot be fetched, found or verified."""
 
 
+class WriteError(LatentphysError, OSError):
+    """A recording that cannot be written as asked."""
+
+
+class ExtraError(LatentphysError, ImportError):
+    """An optional package that is needed and not installed."""
+
+
 class SplitError(LatentphysError, ValueError):
     """A split whose sides are not disjoint, or that cannot be made."""
 

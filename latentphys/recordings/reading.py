@@ -6,7 +6,9 @@ from pathlib import Path
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ReadError
 from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.netcdf_format import is_netcdf, list_netcdf
 from latentphys.recordings.wfdb_format import is_wfdb, list_wfdb
+from latentphys.recordings.zarr_format import is_zarr, list_zarr
 
 Reader = tuple[
     Callable[[Path], bool],
@@ -14,7 +16,11 @@ Reader = tuple[
 ]
 
 # (does it know this path?, list what is there): a new format joins by one line here.
-READERS: tuple[Reader, ...] = ((is_wfdb, list_wfdb),)
+READERS: tuple[Reader, ...] = (
+    (is_zarr, list_zarr),
+    (is_wfdb, list_wfdb),
+    (is_netcdf, list_netcdf),
+)
 
 
 def read(path: str | Path, *, modalities: Mapping[str, str] | None = None) -> Cohort:
@@ -47,5 +53,5 @@ def read(path: str | Path, *, modalities: Mapping[str, str] | None = None) -> Co
         raise ReadError(f"no file or folder {str(place)!r}. Give the path of a recording.")
     raise ReadError(
         f"no recording in {str(place)!r}; known are WFDB records (a .hea header with its .dat or "
-        ".mat). Give a folder that holds some, or build records with Record.from_arrays."
+        ".mat) and NetCDF or Zarr of our own schema. Give a folder that holds some, or build records with Record.from_arrays."
     )

@@ -1,0 +1,335 @@
+"""The schema of our own files: a Record as an xarray.DataTree and back (docs/schema.md).
+
+NetCDF and Zarr hold the same tree, so a recording reads the same from either.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import xarray as xr
+
+from latentphys.recordings.errors import ReadError, WriteError, listed
+from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.quantised import dequantised, quantised
+from latentphys.recordings.record import Record, rate_of
+
+SCHEMA = 1
+VERSION = "latentphys_schema"
+_TEXTS = ("subject", "record", "study", "attrs", "summary")
+
+
+def to_tree(record: Record, dtype: str | None = None) -> xr.DataTree:
+    """The tree that is written to disk.
+
+    Args:
+        record: what to write.
+        dtype: "float32" or "int16" (with a scale a channel) for the signals; None keeps each
+            signal's own, so that it comes back bit for bit.
+
+    Raises:
+        WriteError: an attribute or an array of a kind that the schema does not hold.
+    """
+    where = f"record {record.record!r}"
+    root = {
+        VERSION: SCHEMA,
+        "subject": record.subject,
+        "record": record.record,
+        "study": record.study,
+        "attrs": _json(record.attrs, where),
+        "summary": json.dumps(summary_of(record)),
+    }
+    groups = {"/": xr.Dataset(attrs=root)}
+    for name, signal in record.signals.items():
+        what = f"modality {name!r} of {where}"
+        groups[f"/signals/{node(name, what)}"] = _signal(signal, what, dtype)
+    if record.inputs is not None:
+        groups["/inputs"] = _dataset(record.inputs, f"inputs of {where}")
+    for name, events in record.annotations.items():
+        what = f"annotations {name!r} of {where}"
+        groups[f"/annotations/{node(name, what)}"] = _dataset(events, what)
+    if record.truth is not None:
+        groups["/truth"] = _truth(record.truth, f"truth of {where}")
+    return xr.DataTree.from_dict(groups)
+
+
+def from_tree(tree: xr.DataTree, where: str) -> Record:
+    """The record that `to_tree` made a tree of.
+
+    Args:
+        tree: opened without decoding of times and fill values.
+        where: the file, for messages.
+
+    Raises:
+        ReadError: not this schema, a newer version of it, or samples that are not all there.
+    """
+    about = header(tree.attrs, where)
+    try:
+        signals = {
+            name: _array(tree[f"signals/{node(name)}"].to_dataset(), "channel")
+            for name in about["summary"]["signals"]
+        }
+        annotations = {
+            name: _array(tree[f"annotations/{node(name)}"].to_dataset(), None)
+            for name in about["summary"]["annotations"]
+        }
+        inputs = _array(tree["inputs"].to_dataset(), "input") if "inputs" in tree else None
+        truth = _untruth(tree["truth"].to_dataset()) if "truth" in tree else None
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ReadError(
+            f"{where} does not hold what its header lists ({error!r}). It is damaged: write or "
+            "copy it again."
+        ) from error
+    _check_whole(signals, about["summary"]["signals"], where)
+    return Record(
+        signals=signals,
+        subject=about["subject"],
+        record=about["record"],
+        study=about["study"],
+        inputs=inputs,
+        annotations=annotations,
+        truth=truth,
+        attrs=about["attrs"],
+    )
+
+
+def header(attrs: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What the root's attributes tell of a record: subject, record, study, attrs, summary.
+
+    Raises:
+        ReadError: no recording of ours, or of a newer version of the schema.
+    """
+    version = attrs.get(VERSION)
+    if version is None:
+        raise ReadError(
+            f"{where} is not a recording of latentphys: it has no attribute {VERSION}. Read "
+            "files of other programs with what wrote them, then use Record.from_arrays."
+        )
+    if version != SCHEMA:
+        raise ReadError(
+            f"{where} is of schema version {version}, this release reads version {SCHEMA}. "
+            "Update latentphys, or have the record written again by this release."
+        )
+    try:
+        about = {name: str(attrs[name]) for name in _TEXTS}
+        plain, summary = json.loads(about["attrs"]), json.loads(about["summary"])
+        found = {**about, "attrs": dict(plain), "summary": dict(summary)}
+        found["summary"]["signals"] = dict(summary["signals"])
+        found["summary"]["annotations"] = list(summary["annotations"])
+        found["summary"]["duration_s"] = float(summary["duration_s"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise ReadError(
+            f"{where} has a header that cannot be read ({error!r}); docs/schema.md says what "
+            "belongs in it. Write the record again."
+        ) from error
+    return found
+
+
+def lazy_record(
+    about: Mapping[str, Any], load: Callable[[], Record], where: str, study: str = ""
+) -> LazyRecord:
+    """The lazy form of a record, told from its `header` alone.
+
+    Raises:
+        ReadError: a header without signals or names.
+    """
+    signals = about["summary"]["signals"]
+    if not (signals and about["record"] and about["subject"]):
+        raise ReadError(f"{where} names no record, subject or signals. Write the record again.")
+    try:
+        units = tuple((name, str(each["units"])) for name, each in signals.items())
+    except (KeyError, TypeError) as error:
+        raise ReadError(f"{where} lists signals without units. Write the record again.") from error
+    return LazyRecord(
+        record=about["record"],
+        subject=about["subject"],
+        modalities=tuple(signals),
+        duration_s=about["summary"]["duration_s"],
+        load=load,
+        study=about["study"] or study,
+        units=units,
+    )
+
+
+def summary_of(record: Record) -> dict[str, Any]:
+    """What an index tells of a record without its samples, as plain values for JSON.
+
+    `observed` counts the samples that are not NaN; a reader checks it, so that a lost chunk
+    cannot pass for a sensor that was off.
+    """
+    signals = {}
+    for name, signal in record.signals.items():
+        rate = rate_of(signal)
+        signals[name] = {
+            "units": str(signal.attrs.get("units", "")),
+            "rate_hz": None if math.isnan(rate) else rate,
+            "channels": [str(label) for label in signal["channel"].values],
+            "samples": signal.sizes["time"],
+            "observed": int((~np.isnan(signal.values)).sum()),
+        }
+    return {
+        "duration_s": record.duration_s,
+        "signals": signals,
+        "annotations": list(record.annotations),
+    }
+
+
+def node(name: str, what: str = "") -> str:
+    """A name as that of a group: letters that a path would trip over are %-encoded.
+
+    Example:
+        >>> node("spo2"), node("a/b"), node("..")
+        ('spo2', 'a%2Fb', '%2E%2E')
+    """
+    if not name:
+        raise WriteError(f"{what} has an empty name; a file needs one. Rename it.")
+    plain = quote(name, safe=" ")
+    return plain.replace(".", "%2E") if plain.startswith(".") else plain
+
+
+def _signal(signal: xr.DataArray, what: str, dtype: str | None) -> xr.Dataset:
+    if dtype == "int16":
+        whole = _dataset(signal, what)
+        stored, scale, offset = quantised(signal.values, what)
+        return whole.assign(
+            values=(signal.dims, stored, whole["values"].attrs),
+            scale=("channel", scale),
+            offset=("channel", offset),
+        )
+    return _dataset(signal if dtype is None else signal.astype(dtype, copy=False), what)
+
+
+def _dataset(array: xr.DataArray, what: str) -> xr.Dataset:
+    """An array and its coordinates as `values` with coordinates; regular times are left out."""
+    attrs = {k: v for k, v in array.attrs.items() if k not in ("units", "rate_hz")}
+    plain: dict[str, Any] = {"units": str(array.attrs["units"])} if "units" in array.attrs else {}
+    rate = rate_of(array)
+    if not math.isnan(rate):
+        plain["rate_hz"] = rate
+    if attrs:
+        plain["attrs"] = _json(attrs, what)
+    if array.name is not None:
+        plain["name"] = str(array.name)
+    coords = {
+        str(name): _variable(coord.variable, f"coordinate {name!r} of {what}")
+        for name, coord in array.coords.items()
+        if not (name == "time" and _on_the_grid(array))
+    }
+    values = xr.Variable(array.dims, _storable(array.values, what), plain)
+    return xr.Dataset({"values": values}, coords=coords)
+
+
+def _array(data: xr.Dataset, axis: str | None) -> xr.DataArray:
+    """The inverse of `_dataset` (and of the int16 form of `_signal`)."""
+    stored = data["values"]
+    values = _loaded(stored.values)
+    if values.dtype == np.int16 and "scale" in data and axis == "channel":
+        values = dequantised(values, data["scale"].values, data["offset"].values)
+    attrs = {} if "units" not in stored.attrs else {"units": str(stored.attrs["units"])}
+    if "rate_hz" in stored.attrs:
+        attrs["rate_hz"] = float(stored.attrs["rate_hz"])  # type: ignore[assignment]
+    attrs |= json.loads(str(stored.attrs.get("attrs", "{}")))
+    coords = {
+        name: (coord.dims, _loaded(coord.values), _unpacked(coord.attrs))
+        for name, coord in data.coords.items()
+    }
+    if axis is not None and "time" not in coords:
+        coords["time"] = ("time", np.arange(values.shape[-1]) / attrs["rate_hz"], {})
+    name = stored.attrs.get("name")
+    return xr.DataArray(values, dims=stored.dims, coords=coords, attrs=attrs, name=name)
+
+
+def _truth(truth: xr.Dataset, what: str) -> xr.Dataset:
+    named = {str(k): _variable(v, f"{k!r} in {what}") for k, v in truth.variables.items()}
+    coords = {str(name) for name in truth.coords}
+    return xr.Dataset(
+        {name: v for name, v in named.items() if name not in coords},
+        coords={name: v for name, v in named.items() if name in coords},
+        attrs={"attrs": _json(truth.attrs, what)},
+    )
+
+
+def _untruth(stored: xr.Dataset) -> xr.Dataset:
+    plain = {
+        str(name): (v.dims, _loaded(v.values), _unpacked(v.attrs))
+        for name, v in stored.variables.items()
+    }
+    coords = {str(name) for name in stored.coords}
+    return xr.Dataset(
+        {name: v for name, v in plain.items() if name not in coords},
+        coords={name: v for name, v in plain.items() if name in coords},
+        attrs=_unpacked(stored.attrs),
+    )
+
+
+def _variable(variable: xr.Variable, what: str) -> xr.Variable:
+    attrs = {"attrs": _json(variable.attrs, what)} if variable.attrs else {}
+    return xr.Variable(variable.dims, _storable(variable.values, what), attrs)
+
+
+def _unpacked(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return dict(json.loads(str(attrs.get("attrs", "{}"))))
+
+
+def _storable(values: np.ndarray, what: str) -> np.ndarray:
+    """Numbers as they are, text as strings of any length; nothing else, so nothing is pickled."""
+    if values.dtype.kind in "iub" or values.dtype in (np.float16, np.float32, np.float64):
+        return values
+    texts = values.dtype.kind in "UT" or (
+        values.dtype == object and all(isinstance(text, str) for text in values.flat)
+    )
+    if texts:
+        return values.astype(np.dtypes.StringDType())
+    raise WriteError(
+        f"a file holds numbers, true or false, and text; {what} is {values.dtype}. Convert it, "
+        "for instance dates to text and times to seconds."
+    )
+
+
+def _loaded(values: np.ndarray) -> np.ndarray:
+    if values.dtype == object or values.dtype.kind == "T":
+        return np.array(values.tolist(), dtype=str).reshape(values.shape)
+    # Files keep a byte order of their own.
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _on_the_grid(array: xr.DataArray) -> bool:
+    """Whether sample i lies at i / rate to the last bit, so that the times need not be kept."""
+    rate = rate_of(array)
+    if math.isnan(rate) or array["time"].dims != ("time",) or array["time"].attrs:
+        return False
+    return np.array_equal(array["time"].values, np.arange(array.sizes["time"]) / rate)
+
+
+def _check_whole(
+    signals: Mapping[str, xr.DataArray], listing: Mapping[str, Any], where: str
+) -> None:
+    short = [
+        name
+        for name, signal in signals.items()
+        if int((~np.isnan(signal.values)).sum()) != listing[name].get("observed")
+    ]
+    if short:
+        raise ReadError(
+            f"{where} does not hold all samples its header counts; they differ in "
+            f"{listed(short)}. A part of it was lost: write or copy it again."
+        )
+
+
+def _json(attrs: Mapping[Any, Any], what: str) -> str:
+    try:
+        return json.dumps({str(k): v for k, v in attrs.items()}, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise WriteError(
+            f"attributes are text, numbers, lists and dictionaries of them; {what} has others "
+            f"({error}). Convert or drop them, as with dataclasses.replace(record, attrs=...)."
+        ) from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} {value!r:.60}")
