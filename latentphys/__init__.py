@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from latentphys.recordings.reading import read
     from latentphys.recordings.record import Record
     from latentphys.recordings.simulation import simulate
+    from latentphys.recordings.store import prepare
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "plot_posterior",
     "plot_record",
     "plot_training",
+    "prepare",
     "read",
     "simulate",
 ]
@@ -56,6 +58,7 @@ _HOMES = {
     "plot_posterior": "latentphys.plotting.posterior",
     "plot_record": "latentphys.plotting.record",
     "plot_training": "latentphys.plotting.training",
+    "prepare": "latentphys.recordings.store",
     "read": "latentphys.recordings.reading",
     "simulate": "latentphys.recordings.simulation",
 }

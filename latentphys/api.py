@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,13 +13,16 @@ from latentphys.learning.specification import sensors_of
 from latentphys.learning.training import TrainingPlan, train
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
+from latentphys.preparation.batch import Batch
 from latentphys.preparation.delays import pulse_delays
 from latentphys.preparation.loading import WindowLoader, in_order
-from latentphys.preparation.preprocessing import default_preprocessing
+from latentphys.preparation.mapped import prepared
+from latentphys.preparation.prefetching import Batches
+from latentphys.preparation.preprocessing import PreparedRecord, default_preprocessing
 from latentphys.preparation.windows import tile
 from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.reading import read
-from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
 
 __all__ = ["fit", "load", "read", "simulate"]
@@ -70,26 +74,28 @@ def fit(
     about["units"] = cohort.units
     training, checking = _held_out(cohort, held_out, seed)
     preprocessing, objective = default_preprocessing(), Objective()
-    prepared = [preprocessing.prepare(record) for record in training]
-    sensors = sensors_of(prepared, STATE_RATE_HZ)
-    inputs = max((len(r.inputs) for r in prepared if r.inputs is not None), default=0)
-    torch.manual_seed(seed)
-    model = StateSpaceModel(
-        ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, input_dim=inputs)
-    )
-    names, length = tuple(sensors), round(window_s * STATE_RATE_HZ)
-    varied = Augmentation(delay_s=pulse_delays(prepared))
-    stream = WindowLoader(prepared, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, varied)
-    reserve = [preprocessing.prepare(record) for record in checking]
-    checks = []
-    if reserve:
-        total_s = sum(record.duration_s for record in reserve)
-        hop_s = max(window_s, total_s / HELD_OUT_WINDOWS)
-        index = tile(reserve, window_s, hop_s, STATE_RATE_HZ)
-        checks = list(in_order(reserve, index, names, 4 * BATCH_SIZE))
-    history = train(model, stream, checks, objective, plan, progress)
+    # What does not fit in memory is mapped from temporary files while this lasts.
+    with (
+        prepared(training, preprocessing) as records,
+        prepared(checking, preprocessing) as reserve,
+    ):
+        sensors = sensors_of(records, STATE_RATE_HZ)
+        inputs = max((len(r.inputs) for r in records if r.inputs is not None), default=0)
+        torch.manual_seed(seed)
+        model = StateSpaceModel(
+            ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, input_dim=inputs)
+        )
+        names, length = tuple(sensors), round(window_s * STATE_RATE_HZ)
+        varied = Augmentation(delay_s=pulse_delays(records))
+        stream = WindowLoader(
+            records, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, varied, bucketed=True
+        )
+        with Batches(stream) as batches:
+            history = train(
+                model, batches, _checks(reserve, names, window_s), objective, plan, progress
+            )
     about["objective"] = objective.to_dict()
-    about["held_out"] = [record.subject for record in reserve]
+    about["held_out"] = [entry.subject for entry in checking]
     return FittedModel(model, preprocessing, window_s, history, about)
 
 
@@ -102,9 +108,23 @@ def load(path: str | Path) -> FittedModel:
     return FittedModel.load(path)
 
 
-def _held_out(cohort: Cohort, share: float, seed: int) -> tuple[Cohort, list[Record]]:
-    """Training cohort and the held-out records; none from fewer than five subjects."""
+def _checks(
+    reserve: Sequence[PreparedRecord], modalities: tuple[str, ...], window_s: float
+) -> list[Batch]:
+    """Some windows of every held-out record, evenly spread."""
+    if not reserve:
+        return []
+    total_s = sum(record.duration_s for record in reserve)
+    hop_s = max(window_s, total_s / HELD_OUT_WINDOWS)
+    index = tile(reserve, window_s, hop_s, STATE_RATE_HZ)
+    return list(in_order(reserve, index, modalities, 4 * BATCH_SIZE))
+
+
+def _held_out(
+    cohort: Cohort, share: float, seed: int
+) -> tuple[tuple[LazyRecord, ...], tuple[LazyRecord, ...]]:
+    """Training records and the held-out ones; none from fewer than five subjects."""
     if share <= 0 or len(cohort.subjects) < 5:
-        return cohort, []
+        return cohort.entries, ()
     training, checking = cohort.split(test=share, seed=seed)
-    return training, list(checking)
+    return training.entries, checking.entries

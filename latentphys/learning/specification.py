@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from latentphys.model.statespace import SensorSpec
-from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
 from latentphys.recordings.errors import FitError
 
 MOST_PER_STEP = 16
@@ -25,13 +26,14 @@ def sensors_of(records: Sequence[PreparedRecord], state_rate_hz: float) -> dict[
     Raises:
         FitError: nothing was observed.
     """
-    names = sorted({name for record in records for name in record.signals})
+    # One pass, a record at a time: records may be mapped from files that exceed the memory.
+    seen: dict[str, list[PreparedSignal]] = {}
+    for record in records:
+        for name, signal in record.signals.items():
+            if np.isfinite(signal.values).any():
+                seen.setdefault(name, []).append(_without_samples(signal))
     sensors = {}
-    for name in names:
-        signals = [r.signals[name] for r in records if name in r.signals]
-        signals = [s for s in signals if np.isfinite(s.values).any()]
-        if not signals:
-            continue
+    for name, signals in sorted(seen.items()):
         rate = float(np.median([s.rate_hz for s in signals]))
         count = Counter(channel for s in signals for channel in s.channels)
         units = Counter(s.units for s in signals)
@@ -50,3 +52,7 @@ def sensors_of(records: Sequence[PreparedRecord], state_rate_hz: float) -> dict[
             "NaN throughout. Look at them with lp.plot_record."
         )
     return sensors
+
+
+def _without_samples(signal: PreparedSignal) -> PreparedSignal:
+    return replace(signal, values=np.zeros((len(signal.channels), 0), np.float32), time_s=None)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.batch import Batch, collate
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.windows import WindowIndex, drop_empty, steps_in
+from latentphys.recordings.errors import FitError
+
+# Within a bucket the shortest record is at most this much shorter than the longest ...
+_PADDING = 0.2
+# ... and no window is cut under this share of the full one.
+_SHORTEST = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,9 @@ class WindowLoader:
         seed: of everything random.
         augmentation: variation of the windows; None leaves them alone.
         start: number of the first batch, for resuming.
+        bucketed: whether records shorter than a window come in batches of their own, with
+            windows as short as they are; otherwise they are masked after their end.
+        rank, world: this loader gives every `world`-th batch, from `start + rank`.
     """
 
     records: Sequence[PreparedRecord]
@@ -39,31 +52,97 @@ class WindowLoader:
     seed: int = 0
     augmentation: Augmentation | None = None
     start: int = 0
+    bucketed: bool = False
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise FitError(
+                f"a rank is from 0 to world - 1, got rank {self.rank} of world {self.world}. "
+                "Give each process its own, as the launcher numbers them."
+            )
 
     def __iter__(self) -> Iterator[Batch]:
-        number = self.start
+        number = self.start + self.rank
         while True:
             yield self.batch(number)
-            number += 1
+            number += self.world
+
+    def shard(self, rank: int, world: int) -> WindowLoader:
+        """The part of the stream that one of several processes takes.
+
+        The shards' batches together are the whole stream's, each once, so that the data a run
+        sees does not depend on how many processes share it.
+
+        Args:
+            rank: this process, from 0.
+            world: how many there are.
+
+        Raises:
+            FitError: a rank outside the world.
+        """
+        return replace(self, rank=rank, world=world)
 
     def batch(self, number: int) -> Batch:
-        """Batch `number` of the stream."""
+        """Batch `number` of the whole stream, whatever the rank."""
         rng = np.random.default_rng([self.seed, number])
-        length = np.array([steps_in(r.duration_s, self.state_rate_hz) for r in self.records])
-        chosen = rng.choice(len(self.records), self.batch_size, p=length / length.sum())
-        reach = self.steps * (np.exp(self.augmentation.tempo) if self.augmentation else 1.0)
-        room = np.maximum(length[chosen] - int(np.ceil(reach)), 0)
+        members, steps = self._buckets[0]
+        if len(self._buckets) > 1:
+            total = np.array([self._lengths[own].sum() for own, _ in self._buckets])
+            members, steps = self._buckets[rng.choice(len(total), p=total / total.sum())]
+        length = self._lengths[members]
+        picked = rng.choice(len(members), self.batch_size, p=length / length.sum())
+        reach = steps * (np.exp(self.augmentation.tempo) if self.augmentation else 1.0)
+        room = np.maximum(length[picked] - int(np.ceil(reach)), 0)
         start = rng.integers(0, room + 1)
+        chosen = members[picked]
         if self.augmentation is None:
-            index = WindowIndex(chosen, start, self.steps, self.state_rate_hz)
+            index = WindowIndex(chosen, start, steps, self.state_rate_hz)
             return collate(self.records, index, range(len(index)), self.modalities)
         windows = [
-            self.augmentation(self.records[k], int(s), self.steps, self.state_rate_hz, rng)
+            self.augmentation(self.records[int(k)], int(s), steps, self.state_rate_hz, rng)
             for k, s in zip(chosen, start, strict=True)
         ]
         order = np.arange(self.batch_size)
-        index = WindowIndex(order, np.zeros_like(order), self.steps, self.state_rate_hz)
+        index = WindowIndex(order, np.zeros_like(order), steps, self.state_rate_hz)
         return collate(windows, index, order, self.modalities)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the batches depend on beside their number, as plain values for JSON.
+
+        The records count by name and length, not by their samples.
+        """
+        names = [record.record for record in self.records]
+        told = repr(list(zip(names, self._lengths.tolist(), strict=True))).encode()
+        return {
+            "records": hashlib.blake2b(told, digest_size=16).hexdigest(),
+            "modalities": list(self.modalities),
+            "steps": self.steps,
+            "state_rate_hz": self.state_rate_hz,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "augmentation": None if self.augmentation is None else asdict(self.augmentation),
+            "bucketed": self.bucketed,
+        }
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        """(record,) state steps."""
+        return np.array([steps_in(r.duration_s, self.state_rate_hz) for r in self.records])
+
+    @cached_property
+    def _buckets(self) -> list[tuple[NDArray[np.int64], int]]:
+        """(numbers of its records, steps of its windows) of each bucket, the longest first."""
+        everyone = np.arange(len(self._lengths))
+        if not self.bucketed:
+            return [(everyone, self.steps)]
+        least = max(1, int(self.steps * _SHORTEST))
+        fits = np.clip(self._lengths, least, self.steps)
+        bucket = np.floor(np.log(self.steps / fits) / -np.log1p(-_PADDING))
+        own = [everyone[bucket == number] for number in np.unique(bucket)]
+        return [(members, int(fits[members].max())) for members in own]
 
 
 def in_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -33,6 +33,14 @@ class WindowIndex:
 
     def __len__(self) -> int:
         return len(self.record_index)
+
+    def shard(self, rank: int, world: int) -> WindowIndex:
+        """Every `world`-th window from `rank` on; the shards together are all, each once."""
+        return replace(
+            self,
+            record_index=self.record_index[rank::world],
+            start_step=self.start_step[rank::world],
+        )
 
 
 def steps_in(duration_s: float, state_rate_hz: float) -> int:

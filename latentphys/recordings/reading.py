@@ -53,5 +53,6 @@ def read(path: str | Path, *, modalities: Mapping[str, str] | None = None) -> Co
         raise ReadError(f"no file or folder {str(place)!r}. Give the path of a recording.")
     raise ReadError(
         f"no recording in {str(place)!r}; known are WFDB records (a .hea header with its .dat or "
-        ".mat) and NetCDF or Zarr of our own schema. Give a folder that holds some, or build records with Record.from_arrays."
+        ".mat) and NetCDF or Zarr of our own schema. Give a folder that holds some, or build "
+        "records with Record.from_arrays."
     )

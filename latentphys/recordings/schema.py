@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 import xarray as xr
@@ -96,7 +96,7 @@ def from_tree(tree: xr.DataTree, where: str) -> Record:
     )
 
 
-def header(attrs: Mapping[str, Any], where: str) -> dict[str, Any]:
+def header(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
     """What the root's attributes tell of a record: subject, record, study, attrs, summary.
 
     Raises:
@@ -114,18 +114,18 @@ def header(attrs: Mapping[str, Any], where: str) -> dict[str, Any]:
             "Update latentphys, or have the record written again by this release."
         )
     try:
-        about = {name: str(attrs[name]) for name in _TEXTS}
-        plain, summary = json.loads(about["attrs"]), json.loads(about["summary"])
-        found = {**about, "attrs": dict(plain), "summary": dict(summary)}
-        found["summary"]["signals"] = dict(summary["signals"])
-        found["summary"]["annotations"] = list(summary["annotations"])
-        found["summary"]["duration_s"] = float(summary["duration_s"])
+        texts = {name: str(attrs[name]) for name in _TEXTS}
+        summary = dict(json.loads(texts["summary"]))
+        summary["signals"] = dict(summary["signals"])
+        summary["annotations"] = list(summary["annotations"])
+        summary["duration_s"] = float(summary["duration_s"])
+        plain = dict(json.loads(texts["attrs"]))
     except (KeyError, ValueError, TypeError) as error:
         raise ReadError(
             f"{where} has a header that cannot be read ({error!r}); docs/schema.md says what "
             "belongs in it. Write the record again."
         ) from error
-    return found
+    return {**texts, "attrs": plain, "summary": summary}
 
 
 def lazy_record(
@@ -194,11 +194,8 @@ def _signal(signal: xr.DataArray, what: str, dtype: str | None) -> xr.Dataset:
     if dtype == "int16":
         whole = _dataset(signal, what)
         stored, scale, offset = quantised(signal.values, what)
-        return whole.assign(
-            values=(signal.dims, stored, whole["values"].attrs),
-            scale=("channel", scale),
-            offset=("channel", offset),
-        )
+        grid = {"scale": scale.tolist(), "offset": offset.tolist()}
+        return whole.assign(values=(signal.dims, stored, {**whole["values"].attrs, **grid}))
     return _dataset(signal if dtype is None else signal.astype(dtype, copy=False), what)
 
 
@@ -226,11 +223,14 @@ def _array(data: xr.Dataset, axis: str | None) -> xr.DataArray:
     """The inverse of `_dataset` (and of the int16 form of `_signal`)."""
     stored = data["values"]
     values = _loaded(stored.values)
-    if values.dtype == np.int16 and "scale" in data and axis == "channel":
-        values = dequantised(values, data["scale"].values, data["offset"].values)
-    attrs = {} if "units" not in stored.attrs else {"units": str(stored.attrs["units"])}
+    if values.dtype == np.int16 and axis == "channel":
+        grid = (np.atleast_1d(stored.attrs[name]).astype(float) for name in ("scale", "offset"))
+        values = dequantised(values, *grid)
+    attrs: dict[str, Any] = {}
+    if "units" in stored.attrs:
+        attrs["units"] = str(stored.attrs["units"])
     if "rate_hz" in stored.attrs:
-        attrs["rate_hz"] = float(stored.attrs["rate_hz"])  # type: ignore[assignment]
+        attrs["rate_hz"] = float(stored.attrs["rate_hz"])
     attrs |= json.loads(str(stored.attrs.get("attrs", "{}")))
     coords = {
         name: (coord.dims, _loaded(coord.values), _unpacked(coord.attrs))

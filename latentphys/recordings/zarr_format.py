@@ -100,6 +100,7 @@ def write_tree(record: Record, folder: Path, dtype: str | None = None) -> dict[s
     tree = to_tree(record, dtype)
     encoding: dict[str, Any] = {}
     for group in tree.subtree:
+        own: dict[Any, dict[str, Any]]
         own = {n: {"_FillValue": None} for n, v in group.variables.items() if v.dtype.kind == "f"}
         if group.path.startswith("/signals/"):
             values = group["values"]
@@ -114,7 +115,7 @@ def write_tree(record: Record, folder: Path, dtype: str | None = None) -> dict[s
             )
         encoding[group.path] = own
     tree.to_zarr(folder, zarr_format=3, consolidated=False, mode="w-", encoding=encoding)
-    return dict(tree.attrs)
+    return {str(name): value for name, value in tree.attrs.items()}
 
 
 def group_attrs(folder: Path) -> dict[str, Any]:
@@ -194,7 +195,7 @@ def _load(folder: Path) -> Record:
     group_attrs(folder)  # says it plainly when the folder is gone
     try:
         tree = xr.open_datatree(
-            folder,  # type: ignore[arg-type]
+            folder,
             engine="zarr",
             zarr_format=3,
             consolidated=False,
