@@ -7,6 +7,7 @@ from latentphys.recordings.errors import WriteError
 
 MISSING = np.iinfo(np.int16).min
 _LEVELS = 65534  # -32767 ... 32767
+_PROBES = 12
 
 
 def quantised(
@@ -57,17 +58,25 @@ def dequantised(
 
 
 def _step(seen: NDArray[np.float64], least: float, most: float) -> float:
-    """The converter's step if the values lie on one grid of at most 65534 of them."""
+    """The converter's step if the values lie on one grid of at most 65534 steps."""
     if most == least:
         return 1.0
-    coarse = (most - least) / _LEVELS
-    levels = np.unique(seen)
-    gaps = np.diff(levels)
-    # Gaps far under the range's share are float32's rounding of one level, not two levels.
-    gaps = gaps[gaps > 1e-3 * coarse]
-    if gaps.min() < coarse:
-        return coarse
-    count = round((most - least) / gaps.min())
-    step = (most - least) / count
-    off = (seen - least) / step
-    return step if np.abs(off - np.rint(off)).max() < 0.02 else coarse
+    levels = (np.unique(seen) - least) / (most - least)
+    # A value may be off the grid by float32's rounding, and by little against the finest grid.
+    rounding = float(np.finfo(np.float32).eps) * max(abs(least), abs(most)) / (most - least)
+    off = rounding + 0.02 / _LEVELS
+    counts = np.arange(1, _LEVELS + 1)
+    counts = counts[counts * off < 0.2]
+    # A few levels rule out nearly all numbers of steps; the rest are tried on every level.
+    few = levels[np.linspace(0, len(levels) - 1, _PROBES).astype(np.int64)]
+    counts = counts[_off_grid(few, counts[:, None]).max(1) <= off * counts]
+    for count in counts:
+        if _off_grid(levels, count).max() <= off * count:
+            return (most - least) / int(count)
+    return (most - least) / _LEVELS
+
+
+def _off_grid(levels: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance of levels in [0, 1] from the nearest of `count` equal steps, in steps."""
+    steps = levels * count
+    return np.abs(steps - np.rint(steps))

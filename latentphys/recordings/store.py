@@ -42,6 +42,7 @@ DTYPES = ("float32", "int16")
 RECORDS = "records"
 PARTIAL = ".partial"
 LOCK = ".lock"
+CONNECT_S = 15.0
 
 
 def prepare(
@@ -243,7 +244,7 @@ def _on_dask(
             silence_logs=logging.ERROR,
         )
     try:
-        client = Client(scheduler if local is None else local)
+        client = Client(scheduler if local is None else local, timeout=CONNECT_S)
     except (OSError, ValueError) as error:
         raise WriteError(
             f"no Dask scheduler answers at {scheduler!r} ({error}). Start one with 'dask "
