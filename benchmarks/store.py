@@ -1,0 +1,185 @@
+"""A cohort ten times larger than the memory cap: preparing it, training on it, reading windows.
+
+    python benchmarks/store.py                     # all three
+    python benchmarks/store.py --only rss --cap-gb 1.5
+
+- rss: a process trains on a store whose prepared signals are ten times the cap. The cap is set on
+  the process (RLIMIT_DATA) as well as compared with its peak resident memory, mapped files and
+  the interpreter with all its libraries included.
+- windows: reading a 10 s window from mapped records against a slice of an array in memory, and
+  from Zarr.
+- prepare: two processes against one, on recordings long enough that starting processes is small
+  beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from latentphys.preparation.mapped import MappedRecords, size_bytes
+from latentphys.preparation.preprocessing import default_preprocessing
+from latentphys.recordings.reading import read
+from latentphys.recordings.record import Record
+from latentphys.recordings.store import prepare
+from latentphys.recordings.zarr_format import write_zarr
+
+RATE_HZ = 250.0
+TRAIN = """
+import resource, sys, time
+cap, store, steps = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+import latentphys as lp
+lp.fit
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
+start = time.perf_counter()
+lp.fit(lp.read(store), steps=steps, held_out=0.0, progress=False)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(base, peak, time.perf_counter() - start)
+"""
+
+
+def recording(name: str, minutes: float, channels: int, seed: int) -> Record:
+    """Noise with holes: its content does not matter here, its size does."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((channels, round(60 * minutes * RATE_HZ)), dtype=np.float32)
+    x = np.round(x, 3)
+    x[:, 1000:1500] = np.nan
+    names = {"eeg": [f"C{k}" for k in range(channels)]}
+    return Record.from_arrays({"eeg": (x, RATE_HZ)}, subject=name, record=name, channels=names)
+
+
+def many(folder: Path, count: int, minutes: float, channels: int) -> Path:
+    """A folder of recordings; all but the first few are copies under names of their own."""
+    for number in range(count):
+        place = folder / f"r{number:04d}.zarr"
+        if number < 3:
+            write_zarr(recording(place.stem, minutes, channels, number), place)
+            continue
+        shutil.copytree(folder / f"r{number % 3:04d}.zarr", place)
+        meta = json.loads((place / "zarr.json").read_text())
+        meta["attributes"] |= {"record": place.stem, "subject": place.stem}
+        (place / "zarr.json").write_text(json.dumps(meta))
+    return folder
+
+
+def flat_memory(work: Path, cap_gb: float, steps: int) -> None:
+    """Train on ten times the cap and print the peak."""
+    minutes, channels = 60.0, 8
+    one = round(60 * minutes * RATE_HZ) * channels * 4
+    count = -(-round(10 * cap_gb * 1e9) // one)
+    store = work / "large"
+    prepare(many(work / "source", count, minutes, channels), store, progress=False)
+    shutil.rmtree(work / "source")
+    environment = {**os.environ, "TMPDIR": str(work)}
+    command = [sys.executable, "-c", TRAIN, str(int(cap_gb * 1e9)), str(store), str(steps)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"training did not fit into {cap_gb} GB:\n{done.stderr[-2000:]}")
+    base, peak, seconds = (float(text) for text in done.stdout.split())
+    print(
+        f"prepared signals {count * one / 1e9:.1f} GB, cap {cap_gb:g} GB: peak resident "
+        f"{peak / 1e9:.2f} GB ({base / 1e9:.2f} GB of it from imports), {peak / cap_gb / 1e9:.2f} "
+        f"of the cap; {count} records, {steps} steps, {seconds:.0f} s"
+    )
+    shutil.rmtree(store)
+
+
+def microseconds(call: Callable[[int], object], count: int) -> float:
+    """Median over five rounds of the mean time of a call."""
+    rounds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for number in range(count):
+            call(number)
+        rounds.append((time.perf_counter() - start) / count * 1e6)
+    return median(rounds)
+
+
+def windows(work: Path) -> None:
+    """A 10 s window from memory, from mapped files, and from Zarr."""
+    import zarr
+
+    store = work / "windows"
+    prepare(many(work / "few", 10, 30.0, 8), store, progress=False)
+    held = [default_preprocessing().prepare(record) for record in read(store)]
+    total = sum(size_bytes(record) for record in held)
+    rng = np.random.default_rng(0)
+    length = round(10 * RATE_HZ)
+    which = rng.integers(0, len(held), 5000)
+    start = rng.integers(0, held[0].signals["eeg"].values.shape[1] - length, 5000)
+    arrays = [record.signals["eeg"].values for record in held]
+    memory = microseconds(lambda k: arrays[which[k]][:, start[k] : start[k] + length].copy(), 5000)
+    print(f"10 s of 8 channels at 250 Hz: NumPy slice {memory:.1f} us")
+    for name, budget in (("all mapped", total * 2), ("a tenth mapped at a time", total // 10)):
+        folder = work / name.replace(" ", "_")
+        folder.mkdir()
+        mapped = MappedRecords(folder, budget)
+        for record in held:
+            mapped.append(record)
+
+        def look(k: int, records: MappedRecords = mapped) -> object:
+            values = records[int(which[k])].signals["eeg"].values
+            return values[:, start[k] : start[k] + length].copy()
+
+        for k in range(5000):
+            look(k)
+        found = microseconds(look, 5000)
+        print(f"  {name}: {found:.1f} us, {found / memory:.2f} times")
+    chunked = [
+        zarr.open_array(store / "records" / record.record / "signals" / "eeg" / "values", mode="r")
+        for record in held
+    ]
+    found = microseconds(lambda k: chunked[which[k]][:, start[k] : start[k] + length], 100)
+    print(f"  Zarr: {found:.0f} us")
+
+
+def two_against_one(work: Path, count: int) -> None:
+    """Wall time of `prepare` by one and by two processes."""
+    source = many(work / "recordings", count, 60.0, 8)
+    seconds = {}
+    for workers in (1, 2):
+        target = work / f"workers{workers}"
+        start = time.perf_counter()
+        prepare(source, target, dtype="int16", workers=workers, progress=False)
+        seconds[workers] = time.perf_counter() - start
+        shutil.rmtree(target)
+    print(
+        f"prepare, {count} records of an hour: one process {seconds[1]:.1f} s, two "
+        f"{seconds[2]:.1f} s, {seconds[1] / seconds[2]:.2f} times as fast "
+        f"(load average before: {os.getloadavg()[2]:.1f})"
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["rss", "windows", "prepare"])
+    parser.add_argument("--cap-gb", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--records", type=int, default=40, help="for prepare")
+    parser.add_argument("--work", help="folder for temporary files, on a disk with room")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        work = Path(folder)
+        if options.only in (None, "windows"):
+            windows(work)
+        if options.only in (None, "prepare"):
+            two_against_one(work, options.records)
+        if options.only in (None, "rss"):
+            flat_memory(work, options.cap_gb, options.steps)
+
+
+if __name__ == "__main__":
+    main()
