@@ -76,7 +76,7 @@ def many(folder: Path, count: int, minutes: float, channels: int) -> Path:
 
 def flat_memory(work: Path, cap_gb: float, steps: int) -> None:
     """Train on ten times the cap and print the peak."""
-    minutes, channels = 60.0, 8
+    minutes, channels = 20.0, 8
     one = round(60 * minutes * RATE_HZ) * channels * 4
     count = -(-round(10 * cap_gb * 1e9) // one)
     store = work / "large"
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["rss", "windows", "prepare"])
     parser.add_argument("--cap-gb", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--records", type=int, default=40, help="for prepare")
+    parser.add_argument("--records", type=int, default=120, help="for prepare")
     parser.add_argument("--work", help="folder for temporary files, on a disk with room")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as folder:

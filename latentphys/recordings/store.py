@@ -226,7 +226,7 @@ def _on_dask(
 ) -> Iterator[_Result]:
     """Results in the order they are ready, from processes of our own or a cluster's."""
     try:
-        from dask.distributed import Client, LocalCluster, as_completed
+        from dask.distributed import Client, as_completed
     except ImportError as error:
         raise ExtraError(
             "more than one worker, or a scheduler, needs dask[distributed], which is not "
@@ -234,15 +234,7 @@ def _on_dask(
         ) from error
     if not jobs:
         return
-    local = None
-    if scheduler is None:
-        local = LocalCluster(
-            n_workers=min(workers, len(jobs)),
-            threads_per_worker=1,
-            dashboard_address=None,
-            memory_limit=None,
-            silence_logs=logging.ERROR,
-        )
+    local = _own_cluster(min(workers, len(jobs))) if scheduler is None else None
     try:
         client = Client(scheduler if local is None else local, timeout=CONNECT_S)
     except (OSError, ValueError) as error:
@@ -259,6 +251,24 @@ def _on_dask(
         client.close()
         if local is not None:
             local.close()
+
+
+def _own_cluster(workers: int) -> Any:
+    """A Dask cluster of processes on this machine, one job each at a time."""
+    import dask.config
+    from dask.distributed import LocalCluster
+
+    # Dask has workers give memory back at once, and each large array then costs its page faults
+    # anew; these processes live for minutes and may keep it.
+    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=None,
+            silence_logs=logging.ERROR,
+        )
 
 
 @contextmanager
