@@ -49,6 +49,9 @@ def fit(
     `steps`, one seed gives the same weights every time on one machine; with `minutes` the
     number of steps depends on its speed.
 
+    A cohort of any size trains: prepared signals beyond a quarter of the memory (or
+    LATENTPHYS_MEMORY_GB) are mapped from temporary files, in the folder TMPDIR names.
+
     Args:
         cohort: the training subjects.
         minutes: wall-clock budget; 5 when neither budget is given.
