@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import weakref
 from pathlib import Path
@@ -81,7 +80,6 @@ def test_no_more_is_mapped_than_allowed(held: list[PreparedRecord], tmp_path: Pa
     rng = np.random.default_rng(0)
     for number in rng.integers(0, len(held), 200):
         alive.append(weakref.ref(records[int(number)]))
-        gc.collect()
         living = {id(r()): r() for r in alive if r() is not None}
         assert sum(size_bytes(record) for record in living.values() if record) <= budget
         del living
