@@ -9,7 +9,14 @@ from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ReadError
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.record import Record
-from latentphys.recordings.schema import VERSION, from_tree, header, lazy_record, to_tree
+from latentphys.recordings.schema import (
+    VERSION,
+    from_tree,
+    header,
+    lazy_record,
+    let_go,
+    to_tree,
+)
 from latentphys.recordings.zarr_format import check_no_mapping
 
 _BROKEN = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError)
@@ -75,6 +82,7 @@ def write_netcdf(record: Record, path: Path) -> None:
             encoding[group.path]["values"] |= {"zlib": True, "complevel": 1, "shuffle": True}
     with beside(Path(path)) as part:
         tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+    let_go(tree)
 
 
 def _load(path: Path) -> Record:
@@ -87,7 +95,10 @@ def _load(path: Path) -> Record:
             tree.load()
     except _BROKEN as error:
         raise _unreadable(path, error) from error
-    return from_tree(tree, path.name)
+    try:
+        return from_tree(tree, path.name)
+    finally:
+        let_go(tree)
 
 
 def _attrs(path: Path) -> dict[str, Any]:

@@ -96,6 +96,16 @@ def from_tree(tree: xr.DataTree, where: str) -> Record:
     )
 
 
+def let_go(tree: xr.DataTree) -> None:
+    """Take a tree apart, so that its samples are freed at once.
+
+    Parents and children point at each other; a whole tree would keep its samples until Python
+    next sweeps such rings, some hundred megabytes later.
+    """
+    for group in list(tree.subtree)[1:]:
+        group.orphan()
+
+
 def header(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
     """What the root's attributes tell of a record: subject, record, study, attrs, summary.
 

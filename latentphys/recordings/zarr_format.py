@@ -14,7 +14,14 @@ from latentphys.recordings.errors import ModalityError, ReadError, WriteError
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.quantised import MISSING
 from latentphys.recordings.record import Record
-from latentphys.recordings.schema import VERSION, from_tree, header, lazy_record, to_tree
+from latentphys.recordings.schema import (
+    VERSION,
+    from_tree,
+    header,
+    lazy_record,
+    let_go,
+    to_tree,
+)
 
 STORE = "latentphys_store"
 STORE_VERSION = 1
@@ -115,6 +122,7 @@ def write_tree(record: Record, folder: Path, dtype: str | None = None) -> dict[s
             )
         encoding[group.path] = own
     tree.to_zarr(folder, zarr_format=3, consolidated=False, mode="w-", encoding=encoding)
+    let_go(tree)
     return {str(name): value for name, value in tree.attrs.items()}
 
 
@@ -208,7 +216,10 @@ def _load(folder: Path) -> Record:
         raise ReadError(
             f"{folder.name} cannot be read as Zarr ({error}). Copy or write it again."
         ) from error
-    return from_tree(tree, folder.name)
+    try:
+        return from_tree(tree, folder.name)
+    finally:
+        let_go(tree)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import shutil
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -307,3 +309,24 @@ def test_group_names_stay_inside() -> None:
 def test_the_tree_alone_is_the_record() -> None:
     record = rich()
     assert_same(record, from_tree(to_tree(record), "memory"))
+
+
+def test_samples_are_freed_without_waiting_for_a_sweep(
+    form: tuple[Write, str], tmp_path: Path
+) -> None:
+    write, suffix = form
+    record = rich()
+    write(record, tmp_path / f"x{suffix}")
+    given = weakref.ref(record.signals["ecg"].values)
+    gc.collect()
+    gc.disable()
+    try:
+        del record
+        assert given() is None, "a ring of references holds what was written"
+        found = read(tmp_path / f"x{suffix}").entries[0].load()
+        samples = weakref.ref(found.signals["ecg"].values)
+        assert samples() is not None
+        del found
+        assert samples() is None, "a ring of references holds what was read"
+    finally:
+        gc.enable()
