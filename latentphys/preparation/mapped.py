@@ -6,6 +6,7 @@ millisecond), and what is mapped at a time is bounded, so training stays within 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 import threading
@@ -168,7 +169,9 @@ def prepared(
                 for earlier in held:
                     mapped.append(earlier)
                 held.clear()
+                _give_back()
             del record
+        _give_back()
         yield held if mapped is None else mapped
 
 
@@ -215,6 +218,18 @@ def _limits() -> Iterator[int]:
         soft, _ = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY:
             yield soft
+
+
+def _give_back() -> None:
+    """Hand freed memory back to the system, where the C library can.
+
+    Arrays of a few megabytes come and go while records are prepared; their room would stay with
+    the process, beside what training needs.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # another C library, another system
+        return
 
 
 def _map(filed: _Filed) -> PreparedRecord:
