@@ -46,7 +46,7 @@ class LazyRecord:
         )
 
     def keep(self, modalities: tuple[str, ...]) -> "LazyRecord":
-        """The record with these of its modalities, dropped only once it is read."""
+        """The record with these of its waveforms, the others dropped only once it is read."""
         return replace(
             self,
             modalities=modalities,
@@ -69,7 +69,9 @@ def _same(record: Record) -> Record:
 
 
 def _load_kept(lazy: LazyRecord, modalities: tuple[str, ...]) -> Record:
-    return lazy.load().keep(*modalities)
+    record = lazy.load()
+    # A cohort knows of waveforms only: images and texts stay.
+    return record.drop(*(name for name in record.modalities if name not in modalities))
 
 
 def _load_prefixed(lazy: LazyRecord, prefix: str) -> Record:

@@ -1,9 +1,11 @@
 """One subject's continuous recording: signals at their own rates, holes kept as holes."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,6 +19,11 @@ from latentphys.recordings.errors import (
     closest,
     listed,
 )
+from latentphys.recordings.images import check_images
+
+if TYPE_CHECKING:
+    import mne
+    import pandas as pd
 
 _Labelled = TypeVar("_Labelled", xr.DataArray, xr.Dataset)
 
@@ -39,9 +46,12 @@ class Record:
         annotations: name -> one-dimensional DataArray (event) with coordinate `time` (s).
         truth: the simulator's own state over time; None for anything measured.
         attrs: what else is known of it (age, sex, ...).
+        images: modality -> image sequence (time, y, x) or (slice, time, y, x), with attributes
+            `units` and `rate_hz`.
+        texts: modality -> one static text, such as a report.
 
     Raises:
-        ModalityError: no signals, or dims, channel names or samples that cannot be a signal.
+        ModalityError: no signals, images or texts, or dims, channel names or samples that cannot be a signal.
         RateError: a rate or sample times that cannot be a sensor's.
 
     Example:
@@ -58,12 +68,14 @@ class Record:
     annotations: Mapping[str, xr.DataArray] = field(default_factory=dict)
     truth: xr.Dataset | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in (("subject", self.subject), ("record", self.record)):
             if not isinstance(value, str) or not value:
                 raise CohortError(f"a record's {name} is a non-empty string, got {value!r}.")
-        if not self.signals:
+        if not (self.signals or self.images or self.texts):
             raise ModalityError(
                 f"record {self.record!r} has no signals; a record needs at least one modality. "
                 "A sensor that recorded nothing can stay as NaN."
@@ -72,41 +84,60 @@ class Record:
             _check_signal(f"modality {modality!r} of record {self.record!r}", signal, "channel")
         if self.inputs is not None:
             _check_signal(f"inputs of record {self.record!r}", self.inputs, "input")
-        object.__setattr__(self, "signals", dict(self.signals))
-        object.__setattr__(self, "annotations", dict(self.annotations))
-        object.__setattr__(self, "attrs", dict(self.attrs))
+        for modality, frames in self.images.items():
+            check_images(f"images {modality!r} of record {self.record!r}", frames)
+        for modality, text in self.texts.items():
+            if not isinstance(text, str):
+                raise ModalityError(
+                    f"text {modality!r} of record {self.record!r} is a string, got "
+                    f"{type(text).__name__}."
+                )
+        twice = [name for name, count in Counter(self._everything()).items() if count > 1]
+        if twice:
+            raise ModalityError(
+                f"a name is a signal, images or a text, not two of them; record {self.record!r} "
+                f"has {listed(twice)} twice. Rename one."
+            )
+        for name in ("signals", "annotations", "attrs", "images", "texts"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Names of the modalities, in the order of `signals`."""
+        """Names of the waveform modalities, in the order of `signals`."""
         return tuple(self.signals)
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the record's start to the end of its longest signal."""
-        return max(_end_s(signal) for signal in self.signals.values())
+        """Seconds from the record's start to the end of its longest signal or images."""
+        timed = (*self.signals.values(), *self.images.values())
+        return max((_end_s(each) for each in timed), default=0.0)
 
     def rate_hz(self, modality: str) -> float:
         """Samples a second of a modality; NaN when its times are irregular."""
         return rate_of(self.signals[self._known(modality)])
 
     def drop(self, *modalities: str) -> "Record":
-        """The record without these modalities.
+        """The record without these signals, images or texts.
 
         Raises:
             ModalityError: one of them is not there.
         """
-        gone = {self._known(modality) for modality in modalities}
-        kept = {name: signal for name, signal in self.signals.items() if name not in gone}
-        return replace(self, signals=kept)
+        gone = {self._one_of(modality, self._everything()) for modality in modalities}
+        return self.keep(*(name for name in self._everything() if name not in gone))
 
     def keep(self, *modalities: str) -> "Record":
-        """The record with these modalities alone.
+        """The record with these signals, images and texts alone.
 
         Raises:
             ModalityError: one of them is not there.
         """
-        return replace(self, signals={name: self.signals[self._known(name)] for name in modalities})
+        names = [self._one_of(modality, self._everything()) for modality in modalities]
+        return replace(
+            self,
+            signals={name: self.signals[name] for name in names if name in self.signals},
+            images={name: self.images[name] for name in names if name in self.images},
+            texts={name: self.texts[name] for name in names if name in self.texts},
+        )
 
     def select(self, **channels: str | Sequence[str]) -> "Record":
         """The record with only the named channels of the named modalities; others stay whole.
@@ -146,7 +177,8 @@ class Record:
                 f"record {self.record!r} lasts {self.duration_s:g} s."
             )
         cut = {name: _cut(signal, start_s, stop) for name, signal in self.signals.items()}
-        empty = [name for name, signal in cut.items() if signal.sizes["time"] == 0]
+        frames = {name: _cut(images, start_s, stop) for name, images in self.images.items()}
+        empty = [name for name, part in (cut | frames).items() if part.sizes["time"] == 0]
         if empty:
             raise RateError(
                 f"crop from {start_s} to {stop} s leaves {listed(empty)} of record "
@@ -155,6 +187,7 @@ class Record:
         return replace(
             self,
             signals=cut,
+            images=frames,
             inputs=None if self.inputs is None else _cut(self.inputs, start_s, stop),
             annotations={n: _cut(a, start_s, stop) for n, a in self.annotations.items()},
             truth=None if self.truth is None else _cut(self.truth, start_s, stop),
@@ -212,9 +245,44 @@ class Record:
             inputs = signal_array(*inputs, name="input", axis="input")
         return cls(made, subject, subject if record is None else record, study, inputs)
 
+    # The next four build or take Records, so what they call cannot be imported above.
+    @classmethod
+    def from_mne(cls, raw: "mne.io.BaseRaw", *, subject: str, record: str) -> "Record":
+        """A record of what MNE has read; see `latentphys.recordings.mne_format.from_mne`."""
+        from latentphys.recordings.mne_format import from_mne
+
+        return from_mne(raw, subject=subject, record=record)
+
+    def to_mne(self, rate_hz: float | None = None) -> "mne.io.RawArray":
+        """The signals as an MNE Raw; see `latentphys.recordings.mne_format.to_mne`."""
+        from latentphys.recordings.mne_format import to_mne
+
+        return to_mne(self, rate_hz)
+
+    @classmethod
+    def from_long(
+        cls, frame: "pd.DataFrame", *, subject: str, record: str | None = None, **columns: str
+    ) -> "Record":
+        """A record of a table of one value a row; see `latentphys.recordings.long.from_long`."""
+        from latentphys.recordings.long import from_long
+
+        return from_long(frame, subject=subject, record=record, **columns)
+
+    def write(self, path: str | Path) -> None:
+        """Write the record, in the format of the suffix; see `latentphys.recordings.writing`."""
+        from latentphys.recordings.writing import write
+
+        write(self, Path(path))
+
+    def _everything(self) -> list[str]:
+        return [*self.signals, *self.images, *self.texts]
+
     def _known(self, modality: str) -> str:
-        if modality not in self.signals:
-            raise _unknown_modality(modality, self.modalities, self.record)
+        return self._one_of(modality, self.modalities)
+
+    def _one_of(self, modality: str, have: Iterable[str]) -> str:
+        if modality not in have:
+            raise _unknown_modality(modality, have, self.record)
         return modality
 
     def _channel_position(self, modality: str, have: list[str], name: str) -> int:
@@ -234,6 +302,8 @@ class Record:
             f"{name} {'|'.join(map(str, s['channel'].values))} {rate_of(s):g} Hz"
             for name, s in self.signals.items()
         ]
+        parts += [f"{name} {dict(s.sizes)}" for name, s in self.images.items()]
+        parts += [f"{name} {len(text)} letters" for name, text in self.texts.items()]
         return (
             f"<Record {self.record!r} of subject {self.subject!r}, "
             f"{self.duration_s / 60:.1f} min: {', '.join(parts)}>"
