@@ -57,7 +57,10 @@ def list_edf(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
         ModalityError: `modalities` names a channel that no record has.
         RateError: one modality at two rates in one record.
     """
-    found = [scan(file) for file in files_of(path, SUFFIXES)]
+    files = files_of(path, SUFFIXES)
+    if path.is_file() and _SLEEP.match(path.name):
+        files += sorted(path.parent.glob(f"{path.name[:7]}*-Hypnogram.edf"))
+    found = [scan(file) for file in dict.fromkeys(files)]
     recordings = [file for file in found if file.channels or file.broken]
     notes = [file for file in found if not (file.channels or file.broken)]
     if not recordings:

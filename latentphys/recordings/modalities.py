@@ -19,6 +19,7 @@ NAMES: dict[str, str] = {
     **dict.fromkeys(["EDA", "GSR"], "eda"),
     **dict.fromkeys(["PCG", "PHONO"], "pcg"),
     **dict.fromkeys(["CHIN", "CHIN1-CHIN2"], "emg"),
+    **dict.fromkeys(["EOG", "HEOG", "VEOG", "LOC", "ROC"], "eog"),
     **dict.fromkeys(["RR", "RESP RATE", "RESPRATE"], "resp_rate"),
     "CVP": "cvp",
     "PAP": "pap",

@@ -3,10 +3,19 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from latentphys.recordings.bids_format import is_bids, list_bids
 from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.csv_format import is_csv, list_csv
+from latentphys.recordings.edf_format import is_edf, list_edf
 from latentphys.recordings.errors import ReadError
+from latentphys.recordings.hdf5_format import is_hdf5, list_hdf5
 from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.matlab_format import is_matlab, list_matlab
+from latentphys.recordings.mne_format import is_mne, list_mne
 from latentphys.recordings.netcdf_format import is_netcdf, list_netcdf
+from latentphys.recordings.nifti_format import is_nifti, list_nifti
+from latentphys.recordings.physionet2012_format import is_physionet2012, list_physionet2012
+from latentphys.recordings.sleep_features_format import is_sleep_features, list_sleep_features
 from latentphys.recordings.wfdb_format import is_wfdb, list_wfdb
 from latentphys.recordings.zarr_format import is_zarr, list_zarr
 
@@ -15,11 +24,21 @@ Reader = tuple[
     Callable[[Path, Mapping[str, str]], list[LazyRecord]],
 ]
 
-# (does it know this path?, list what is there): a new format joins by one line here.
+# (does it know this path?, list what is there): a new format joins by one line here. The first
+# that knows a folder reads it, so formats whose files come with tables stand before the tables.
 READERS: tuple[Reader, ...] = (
     (is_zarr, list_zarr),
     (is_wfdb, list_wfdb),
     (is_netcdf, list_netcdf),
+    (is_edf, list_edf),
+    (is_bids, list_bids),
+    (is_mne, list_mne),
+    (is_nifti, list_nifti),
+    (is_physionet2012, list_physionet2012),
+    (is_sleep_features, list_sleep_features),
+    (is_matlab, list_matlab),
+    (is_hdf5, list_hdf5),
+    (is_csv, list_csv),
 )
 
 
@@ -53,6 +72,7 @@ def read(path: str | Path, *, modalities: Mapping[str, str] | None = None) -> Co
         raise ReadError(f"no file or folder {str(place)!r}. Give the path of a recording.")
     raise ReadError(
         f"no recording in {str(place)!r}; known are WFDB records (a .hea header with its .dat or "
-        ".mat) and NetCDF or Zarr of our own schema. Give a folder that holds some, or build "
-        "records with Record.from_arrays."
+        ".mat), NetCDF and Zarr of our own schema, EDF and BDF, what MNE reads (.fif, .vhdr, .set, "
+        "...), BIDS physio, NIfTI, PhysioNet 2012, .npz of sleep features, MATLAB, HDF5 and CSV. "
+        "Give a folder that holds some, or build records with Record.from_arrays."
     )

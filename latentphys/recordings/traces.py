@@ -99,7 +99,10 @@ def units_of(modality: str, traces: tuple[Trace, ...]) -> str:
 
 
 def signal_of(
-    modality: str, traces: tuple[Trace, ...], samples: Mapping[str, np.ndarray]
+    modality: str,
+    traces: tuple[Trace, ...],
+    samples: Mapping[str, np.ndarray],
+    times: np.ndarray | None = None,
 ) -> xr.DataArray:
     """The modality's signal, in its usual units.
 
@@ -107,6 +110,7 @@ def signal_of(
         modality: its name.
         traces: its channels.
         samples: channel name -> samples (time,) in the file's units, NaN where not observed.
+        times: seconds (time,) of all its samples, where they are irregular.
     """
     own, rows = [], []
     for trace in traces:
@@ -119,7 +123,8 @@ def signal_of(
         block[i, : row.size] = row
     labels = unique([trace.label or trace.name for trace in traces])
     units = units_of(modality, traces)
-    signal = signal_array(block, traces[0].rate_hz, name=modality, units=units, labels=labels)
+    rate = traces[0].rate_hz if times is None else times
+    signal = signal_array(block, rate, name=modality, units=units, labels=labels)
     if len(set(own)) > 1:
         # An uncalibrated lead beside calibrated ones: keep what each is.
         signal = signal.assign_coords(channel_units=("channel", own))
