@@ -144,13 +144,14 @@ def _load(
         raise ReadError(
             f"annotations of {file.path.name} cannot be read ({error}). Write the file again."
         ) from error
+    code_apart = file.patient_code not in (*_NOBODY, subject)
     return Record(
         {m: signal_of(m, members, samples) for m, members in groups.items()},
         subject,
         name,
         study,
         annotations=annotations,
-        attrs={} if file.patient_code in _NOBODY else {"patient_code": file.patient_code},
+        attrs={"patient_code": file.patient_code} if code_apart else {},
     )
 
 

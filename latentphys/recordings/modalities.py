@@ -21,6 +21,7 @@ NAMES: dict[str, str] = {
     **dict.fromkeys(["CHIN", "CHIN1-CHIN2"], "emg"),
     **dict.fromkeys(["EOG", "HEOG", "VEOG", "LOC", "ROC"], "eog"),
     **dict.fromkeys(["RR", "RESP RATE", "RESPRATE"], "resp_rate"),
+    **dict.fromkeys(["TRIGGER", "PHOTOSENSOR", "STATUS"], "trigger"),
     "CVP": "cvp",
     "PAP": "pap",
     "ICP": "icp",
