@@ -154,6 +154,7 @@ def to_mne(record: Record, rate_hz: float | None = None) -> "mne.io.RawArray":
         (['ecg'], 0.001)
     """
     import mne
+    from mne.io import get_channel_type_constants
 
     rate = _one_rate(record, rate_hz)
     count = max(1, math.ceil(round(record.duration_s * rate, 6)))
@@ -167,7 +168,9 @@ def to_mne(record: Record, rate_hz: float | None = None) -> "mne.io.RawArray":
             rows.append(on_grid(signal.values[i], times, rate_of(signal), rate, count) * factor)
             kinds.append(kind)
             about.append([modality, str(label), units])
-    names = unique([label for _, label, _ in about])
+    # MNE takes a channel called "ecg" for all channels of that type, and refuses to pick it.
+    types = get_channel_type_constants()
+    names = unique([label.upper() if label in types else label for _, label, _ in about])
     info = mne.create_info(names, rate, kinds)
     info["description"] = OURS + json.dumps(dict(zip(names, about, strict=True)))
     info["subject_info"] = {"his_id": record.subject}
