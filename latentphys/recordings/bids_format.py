@@ -150,7 +150,9 @@ def _described(file: Path, root: Path) -> dict[str, Any]:
     entities = set(_ENTITY.findall(file.name))
     about: dict[str, Any] = {}
     for folder in reversed(folders):
-        fitting = [j for j in folder.glob("*physio.json") if set(_ENTITY.findall(j.name)) <= entities]
+        fitting = [
+            j for j in folder.glob("*physio.json") if set(_ENTITY.findall(j.name)) <= entities
+        ]
         for path in sorted(fitting, key=lambda j: (len(_ENTITY.findall(j.name)), j.name)):
             about |= _json(path)
     return about

@@ -159,7 +159,9 @@ def _times(column: Any, name: str, file: Path) -> np.ndarray:
     if column.dtype.kind in "iufb":
         seconds = column.to_numpy(dtype=np.float64) * (unit or 1.0)
     else:
-        dates = pd.to_datetime(column, errors="raise", utc=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it tries cell by cell where formats differ
+            dates = pd.to_datetime(column, errors="raise", utc=True)
         seconds = ((dates - dates.iloc[0]) / pd.Timedelta(seconds=1)).to_numpy(dtype=np.float64)
     seconds = seconds - seconds[0]
     if not np.isfinite(seconds).all() or (np.diff(seconds) <= 0).any():

@@ -174,9 +174,7 @@ def _checked(path: Path, layout: _Layout, size: int) -> _Layout:
             "again."
         )
     header = layout.header[:236] + f"{records:<8d}".encode() + layout.header[244:]
-    return _Layout(
-        header, layout.width, layout.labels, layout.counts, records, layout.record_s
-    )
+    return _Layout(header, layout.width, layout.labels, layout.counts, records, layout.record_s)
 
 
 def _open(source: Path | io.BytesIO, layout: _Layout) -> "edfio.Edf | edfio.Bdf":
@@ -191,9 +189,7 @@ def _open(source: Path | io.BytesIO, layout: _Layout) -> "edfio.Edf | edfio.Bdf"
         return edfio.read_edf(source, lazy_load_data=lazy, header_encoding="latin-1")
 
 
-def _channels(
-    edf: "edfio.Edf | edfio.Bdf", layout: _Layout
-) -> tuple[list[EdfChannel], list[str]]:
+def _channels(edf: "edfio.Edf | edfio.Bdf", layout: _Layout) -> tuple[list[EdfChannel], list[str]]:
     """The channels that can be read, and the names of those that cannot."""
     made, broken = [], []
     for position, signal in enumerate(edf.signals):

@@ -132,7 +132,9 @@ def _names(modality: str, signal: xr.DataArray, where: str) -> Iterator[tuple[st
     for label, short in zip(labels, shorts, strict=True):
         name = f"{modality}/{label}"
         whole = f"{OURS} {name}"
-        if not (whole.isascii() and whole.isprintable() and len(whole) <= 80 and "/" not in modality):
+        if not (
+            whole.isascii() and whole.isprintable() and len(whole) <= 80 and "/" not in modality
+        ):
             raise WriteError(
                 f"EDF names are short and in ASCII; {name!r} of {where} is not. Rename the channel, "
                 "or write .nc."
@@ -213,7 +215,10 @@ def _patient(record: Record) -> "edfio.Patient":
     import edfio
 
     subject = record.subject
-    if not (subject.isascii() and subject.isprintable() and " " not in subject) or len(subject) > 60:
+    if (
+        not (subject.isascii() and subject.isprintable() and " " not in subject)
+        or len(subject) > 60
+    ):
         raise WriteError(
             f"EDF's patient code is ASCII without spaces, at most 60 letters; got {subject!r}. "
             "Rename the subject with dataclasses.replace(record, subject=...), or write .nc."

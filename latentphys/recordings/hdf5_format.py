@@ -86,7 +86,9 @@ def _scan(file: Path) -> tuple[dict[str, str], tuple[Hdf5Signal, ...]]:
 
     with _as_read_error(file), h5py.File(file) as held:
         _check_inside(file, held)
-        about = {key: str(held.attrs[key]) for key in ("subject", "record", "study") if key in held.attrs}
+        about = {
+            key: str(held.attrs[key]) for key in ("subject", "record", "study") if key in held.attrs
+        }
         signals = tuple(_signal(file, name, held[name]) for name in held)
         if not signals:
             raise ReadError(f"{file.name} holds no dataset at its root. {_REMEDY}")

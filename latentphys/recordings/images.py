@@ -9,9 +9,7 @@ from latentphys.recordings.errors import ModalityError, RateError
 _DIMS = {3: ("time", "y", "x"), 4: ("slice", "time", "y", "x")}
 
 
-def image_array(
-    frames: ArrayLike, rate_hz: float, *, name: str, units: str = ""
-) -> xr.DataArray:
+def image_array(frames: ArrayLike, rate_hz: float, *, name: str, units: str = "") -> xr.DataArray:
     """Frames and their rate as an image sequence, time in seconds from the first frame.
 
     Args:

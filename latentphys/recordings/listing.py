@@ -48,7 +48,9 @@ def names_of(files: Iterable[Path], folder: Path, suffixes: tuple[str, ...]) -> 
     if len(set(stems.values())) == len(stems):
         return stems
     parts = {file: "_".join(file.relative_to(folder).parent.parts) for file in stems}
-    longer = {file: f"{parts[file]}_{stem}" if parts[file] else stem for file, stem in stems.items()}
+    longer = {
+        file: f"{parts[file]}_{stem}" if parts[file] else stem for file, stem in stems.items()
+    }
     if len(set(longer.values())) == len(longer):
         return longer
     # a.edf beside a.bdf

@@ -7,7 +7,6 @@ of modality `notes`, at one step a second, with the name of its array as `split`
 """
 
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,18 +33,6 @@ from latentphys.recordings.traces import (
 SUFFIXES = (".mat",)
 NOTES = tuple(str(key) for key in range(21, 109))  # MIDI numbers of a piano's keys
 _RATES = ("rate_hz", "fs", "Fs", "FS", "sfreq", "sampling_rate", "srate")
-_BROKEN = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    zlib.error,
-)
 _REMEDY = (
     "Known are signals beside a scalar rate (ecg and ecg_rate_hz, or one rate_hz for all) and "
     "cell arrays of piano rolls; load others with scipy.io.loadmat and use Record.from_arrays."
@@ -200,7 +187,9 @@ def _rolls(file: Path, changed: int) -> dict[str, tuple[str, np.ndarray]]:
     found = {}
     with _as_read_error(file):
         held = scipy.io.loadmat(file)
-        arrays = {name: value for name, value in held.items() if getattr(value, "dtype", 0) == object}
+        arrays = {
+            name: value for name, value in held.items() if getattr(value, "dtype", 0) == object
+        }
         for name, cells in arrays.items():
             for i, roll in enumerate(cells.ravel()):
                 fits = isinstance(roll, np.ndarray) and roll.ndim == 2 and roll.dtype.kind in "buif"
@@ -243,5 +232,7 @@ def _as_read_error(file: Path) -> Iterator[None]:
         yield
     except LatentphysError:
         raise
-    except _BROKEN as error:
-        raise ReadError(f"{file.name} cannot be read as MATLAB ({error}). Copy it again.") from error
+    except Exception as error:  # scipy's own, zlib's and struct's errors, and MemoryError
+        raise ReadError(
+            f"{file.name} cannot be read as MATLAB ({error}). Copy it again."
+        ) from error

@@ -10,10 +10,9 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from latentphys.recordings.errors import LatentphysError, RateError, ReadError, listed
 from latentphys.recordings.events import Line, from_lines, to_lines
@@ -242,15 +241,15 @@ def _about(raw: "mne.io.BaseRaw") -> dict[str, tuple[str, str, str]]:
     if not text.startswith(OURS):
         return {}
     try:
-        found = {str(key): tuple(map(str, value)) for key, value in json.loads(text[len(OURS) :]).items()}
+        found = {
+            str(key): tuple(map(str, value)) for key, value in json.loads(text[len(OURS) :]).items()
+        }
     except (ValueError, AttributeError, TypeError):
         return {}
     return {key: value for key, value in found.items() if len(value) == 3}  # type: ignore[misc]
 
 
-def _record(
-    raw: "mne.io.BaseRaw", groups: Groups, subject: str, name: str, study: str
-) -> Record:
+def _record(raw: "mne.io.BaseRaw", groups: Groups, subject: str, name: str, study: str) -> Record:
     known = _about(raw)
     try:
         data = raw.get_data(verbose="error").astype(np.float64)
@@ -267,7 +266,11 @@ def _record(
         factor = _type_and_factor(modality, units, name)[1] if channel in known else 1.0
         samples[channel] = (data[i] / factor).astype(np.float32)
     lines = [
-        Line(float(a["onset"] - raw.first_time), float(a["duration"]) or math.nan, str(a["description"]))
+        Line(
+            float(a["onset"] - raw.first_time),
+            float(a["duration"]) or math.nan,
+            str(a["description"]),
+        )
         for a in raw.annotations
         if a["description"] not in (NOT_OBSERVED, _GAP)
     ]

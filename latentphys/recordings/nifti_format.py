@@ -4,12 +4,12 @@ A file (x, y, slice, time) becomes `record.images["cine"]` of dims (slice, time,
 (time, y, x) where there is one slice.
 """
 
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-import zlib
 
 import numpy as np
 

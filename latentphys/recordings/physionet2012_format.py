@@ -183,9 +183,7 @@ def _named(kinds: dict[str, None], given: Mapping[str, str]) -> dict[str, str]:
     return {kind: given.get(kind, modality) for kind, modality in modality_names(kinds).items()}
 
 
-def _load(
-    source: Path, name: str, given: dict[str, str], outcomes: Mapping[str, float]
-) -> Record:
+def _load(source: Path, name: str, given: dict[str, str], outcomes: Mapping[str, float]) -> Record:
     stays = _stays(source)
     if name not in stays:
         raise ReadError(f"stay {name} is no longer in {source.name}. Read the cohort again.")
@@ -207,9 +205,7 @@ def _load(
         for i in sorted(described)
         if rows[i][1] != "RecordID" and rows[i][2] >= 0  # -1: not known
     }
-    return Record(
-        record.signals, name, name, "physionet2012", attrs={**attrs, **outcomes}
-    )
+    return Record(record.signals, name, name, "physionet2012", attrs={**attrs, **outcomes})
 
 
 def _outcomes(path: Path) -> dict[str, dict[str, float]]:

@@ -173,7 +173,10 @@ def foreign(path: Path, *, bdf: bool = False, code: str = "X", seconds: int = 4)
         kind(x[:seconds], 1, label="SpO2", physical_dimension="%"),
         kind(x[: 10 * seconds] / 40, 10, label="ECG", physical_dimension="mV"),
     ]
-    notes = [edfio.EdfAnnotation(1.0, 2.0, "[x] Sleep stage W"), edfio.EdfAnnotation(3.0, None, "y")]
+    notes = [
+        edfio.EdfAnnotation(1.0, 2.0, "[x] Sleep stage W"),
+        edfio.EdfAnnotation(3.0, None, "y"),
+    ]
     file = (edfio.Bdf if bdf else edfio.Edf)(
         signals, annotations=notes, patient=edfio.Patient(code=code), starttime=datetime.time(1, 2)
     )
@@ -217,7 +220,9 @@ def test_nights_find_their_hypnograms(tmp_path: Path) -> None:
     cohort = read(tmp_path)
     assert cohort.names == ("SC4001E0-PSG", "SC4002E0-PSG")
     assert cohort.subjects == ("SC400",)
-    found = [sum("Sleep stage 2" in str(t) for t in r.annotations["annotations"].values) for r in cohort]
+    found = [
+        sum("Sleep stage 2" in str(t) for t in r.annotations["annotations"].values) for r in cohort
+    ]
     assert found == [0, 1]
     alone = read(tmp_path / "SC4002E0-PSG.edf")[0]
     assert "Sleep stage 2" in alone.annotations["annotations"].values
@@ -335,7 +340,6 @@ def test_images_and_texts_of_a_record(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has cine twice"):
         replace(record, texts={"cine": "x"})
     assert record.crop(0.0, 1.0).images["cine"].sizes["time"] == 2
-    from latentphys.recordings.cohort import Cohort
 
     both = replace(record, signals={**record.signals, "ppg": record.signals["ecg"]})
     assert list(Cohort([both]).drop("ppg")[0].images) == ["cine"]

@@ -144,11 +144,9 @@ def test_several_rates_need_one() -> None:
     at = np.arange(raw.n_times) / 100.0
     inner = slice(50, 750)
     np.testing.assert_allclose(
-        raw.get_data(raw.ch_names.index("ecg"))[0, inner] * 1e3,
-        np.sin(2 * np.pi * 3 * at)[inner],
-        atol=0.01,
+        raw.get_data("ECG")[0, inner] * 1e3, np.sin(2 * np.pi * 3 * at)[inner], atol=0.01
     )
-    np.testing.assert_allclose(raw.get_data(raw.ch_names.index("hr"))[0, :700], at[:700], atol=1e-9)
+    np.testing.assert_allclose(raw.get_data("hr")[0, :700], at[:700], atol=1e-9)
 
 
 def test_irregular_times_are_refused() -> None:

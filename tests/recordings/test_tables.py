@@ -135,7 +135,9 @@ def test_the_rate_from_a_name_and_columns_from_theirs(tmp_path: Path) -> None:
     ],
 )
 def test_times_in_a_column(tmp_path: Path, head: str, cells: list[str], rate_hz: float) -> None:
-    csv(tmp_path / "a.csv", f"{head},HR\n" + "\n".join(f"{c},{60 + i}" for i, c in enumerate(cells)))
+    csv(
+        tmp_path / "a.csv", f"{head},HR\n" + "\n".join(f"{c},{60 + i}" for i, c in enumerate(cells))
+    )
     cohort = read(tmp_path)
     np.testing.assert_allclose(cohort[0].rate_hz("hr"), rate_hz)
     assert cohort.entries[0].duration_s == pytest.approx(cohort[0].duration_s)
@@ -169,10 +171,10 @@ def test_letters_below_the_first_rows(tmp_path: Path) -> None:
 
 
 def test_modalities_of_columns(tmp_path: Path) -> None:
-    csv(tmp_path / "a_9hz.csv", "x1,PPG\n1,1\n")
-    assert read(tmp_path, modalities={"x1": "abp"}).modalities == ("abp", "ppg")
-    with pytest.raises(ModalityError, match="channel 'x2', which no record has.*Did you mean 'x1'"):
-        read(tmp_path, modalities={"x2": "abp"})
+    csv(tmp_path / "a_9hz.csv", "aorta,PPG\n1,1\n")
+    assert read(tmp_path, modalities={"aorta": "abp"}).modalities == ("abp", "ppg")
+    with pytest.raises(ModalityError, match="'aorat', which no record has.*Did you mean 'aorta'"):
+        read(tmp_path, modalities={"aorat": "abp"})
 
 
 # Long tables

@@ -1,0 +1,177 @@
+"""Headers altered at random: only our own errors, no hang, no file made or opened elsewhere.
+
+LATENTPHYS_FUZZ=1000 asks for a thousand cases of each instead of a few.
+"""
+
+import gzip
+import json
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import edfio
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latentphys.recordings.errors import LatentphysError
+from latentphys.recordings.reading import read
+
+settings.register_profile(
+    "formats",
+    max_examples=int(os.environ.get("LATENTPHYS_FUZZ", "40")),
+    deadline=None,
+    derandomize="LATENTPHYS_FUZZ" not in os.environ,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+fuzzed = settings.get_profile("formats")
+
+
+def try_to_read(name: str, *contents: tuple[str, bytes]) -> None:
+    """Read files of these contents; anything but a record or our own error fails the test."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for file, content in contents:
+            (Path(folder) / file).write_bytes(content)
+        before = sorted(os.listdir(folder))
+        try:
+            cohort = read(Path(folder) / name)
+            for record in cohort:
+                assert record.duration_s >= 0
+                assert all(s.size < 10**8 for s in record.signals.values())
+        except LatentphysError as error:
+            assert len(str(error)) < 2000
+        assert sorted(os.listdir(folder)) == before
+
+
+def plain_edf(*, bdf: bool = False, gaps: bool = False) -> bytes:
+    kind, file = (edfio.BdfSignal, edfio.Bdf) if bdf else (edfio.EdfSignal, edfio.Edf)
+    x = np.sin(np.arange(30.0))
+    signals = [
+        kind(x, 10, label="ECG", physical_dimension="mV", transducer_type="latentphys ecg/II"),
+        kind(x[:3], 1, label="SpO2", physical_dimension="%", transducer_type="latentphys spo2/a"),
+    ]
+    notes = [
+        edfio.EdfAnnotation(0.5, 0.5, "not observed: ecg/II"),
+        edfio.EdfAnnotation(1.0, None, "[stage#] 2"),
+        edfio.EdfAnnotation(2.9, None, "end of signal: ecg/II"),
+    ]
+    made = file(signals, annotations=notes, recording=edfio.Recording(equipment_code="latentphys"))
+    raw = made.to_bytes()
+    return raw.replace(b"EDF+C", b"EDF+D").replace(b"BDF+C", b"BDF+D") if gaps else raw
+
+
+WHOLE = [plain_edf(bdf=bdf, gaps=gaps) for bdf in (False, True) for gaps in (False, True)]
+HEADER = 256 * 4
+# (place in the header, length) of each field
+FIELDS = [(0, 8), (8, 80), (88, 80), (168, 8), (176, 8), (184, 8), (192, 44), (236, 8), (244, 8)]
+FIELDS += [(252, 4), *((256 + 8 * i, 8) for i in range(96))]
+NUMBERS = [
+    "0",
+    "-1",
+    "1",
+    "3",
+    "9999",
+    "99999999",
+    "-9999999",
+    "1e308",
+    "nan",
+    "inf",
+    "0.5",
+    "x",
+    "",
+]
+
+
+@fuzzed
+@given(
+    which=st.sampled_from(WHOLE),
+    changes=st.lists(
+        st.tuples(st.sampled_from(FIELDS), st.sampled_from(NUMBERS) | st.text(max_size=8)),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_edf_with_other_fields(which: bytes, changes: list) -> None:
+    raw = bytearray(which)
+    for (place, length), text in changes:
+        raw[place : place + length] = text.encode("utf-8")[:length].ljust(length)
+    try_to_read("a.edf", ("a.edf", bytes(raw)))
+
+
+@fuzzed
+@given(which=st.sampled_from(WHOLE), data=st.data())
+def test_edf_with_other_bytes(which: bytes, data: st.DataObject) -> None:
+    raw = bytearray(which)
+    for _ in range(data.draw(st.integers(1, 8))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(raw)) | st.just(len(raw)))
+    try_to_read("a.edf", ("a.edf", bytes(raw[:cut])))
+
+
+@fuzzed
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"+0", b"+1", b"-5", b"+1e9", b"+99999999999999", b"\x14", b"\x15", b"\x00"]
+        )
+        | st.binary(max_size=6),
+        max_size=12,
+    )
+)
+def test_annotations_of_edf(parts: list[bytes]) -> None:
+    for whole in WHOLE:
+        start = whole.index(b"+0\x14\x14", HEADER)
+        text = b"".join(parts)[: len(whole) - start]
+        raw = whole[:start] + text + whole[start + len(text) :]
+        try_to_read("a.edf", ("a.edf", raw))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+described = st.fixed_dictionaries(
+    {},
+    optional={
+        "SamplingFrequency": anything | st.floats(1, 1000),
+        "StartTime": anything | st.floats(-10, 10),
+        "Columns": anything | st.lists(st.sampled_from(["cardiac", "respiratory", "x", ""])),
+        "cardiac": anything,
+    },
+)
+TABLE = "1\t2\n3\tn/a\n5\t6\n"
+
+
+@fuzzed
+@given(about=described | anything, table=st.just(TABLE) | st.text(alphabet="0123456789.en/a\t\n-x"))
+def test_bids(about: object, table: str) -> None:
+    name = "sub-1_task-a_physio"
+    packed = gzip.compress(table.encode())
+    contents = json.dumps(about).encode()
+    try_to_read(f"{name}.tsv.gz", (f"{name}.tsv.gz", packed), (f"{name}.json", contents))
+
+
+@fuzzed
+@given(
+    text=st.text(alphabet='0123456789.e,-\n:" Tx', max_size=200) | st.text(max_size=60),
+    head=st.sampled_from(["time,ECG\n", "date,ECG\n", "ECG,PPG\n", "t\n", "ECG,ECG\n", ""]),
+    name=st.sampled_from(["a_250hz", "a", "a_1e9hz", "a_0.000001hz"]),
+)
+def test_csv(text: str, head: str, name: str) -> None:
+    try_to_read(f"{name}.csv", (f"{name}.csv", (head + text).encode("utf-8")))
+
+
+@fuzzed
+@given(data=st.binary(max_size=400))
+@pytest.mark.parametrize(
+    "suffix", [".edf", ".bdf", ".csv.gz", ".npz", ".mat", ".h5", ".nii", ".nii.gz"]
+)
+def test_junk(suffix: str, data: bytes) -> None:
+    try_to_read(f"a{suffix}", (f"a{suffix}", data))
