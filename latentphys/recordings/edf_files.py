@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -163,7 +163,8 @@ def _checked(path: Path, layout: _Layout, size: int) -> _Layout:
     if min(layout.counts) < 0 or layout.record_bytes == 0 or not 0 <= layout.record_s < math.inf:
         raise ReadError(
             f"the header of {path.name} gives records of {layout.record_s:g} s with "
-            f"{listed(layout.counts)} samples; both are positive numbers. Download it again."
+            f"{listed(map(str, layout.counts))} samples; both are positive. "
+            "Download it again."
         )
     have = (size - len(layout.header)) // layout.record_bytes
     records = have if layout.records == -1 else layout.records  # -1: it was still recording
@@ -192,7 +193,8 @@ def _open(source: Path | io.BytesIO, layout: _Layout) -> "edfio.Edf | edfio.Bdf"
 def _channels(edf: "edfio.Edf | edfio.Bdf", layout: _Layout) -> tuple[list[EdfChannel], list[str]]:
     """The channels that can be read, and the names of those that cannot."""
     made, broken = [], []
-    for position, signal in enumerate(edf.signals):
+    signals: tuple[Any, ...] = edf.signals  # of one class or the other, with the same names
+    for position, signal in enumerate(signals):
         try:
             # Read now: a scale that is missing or empty is found before the samples are.
             low, high = signal.physical_range

@@ -65,8 +65,8 @@ def list_edf(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
     notes = [file for file in found if not (file.channels or file.broken)]
     if not recordings:
         raise ReadError(
-            f"{str(path)!r} holds annotations without a recording: {listed(f.path for f in notes)}."
-            " Put the recording beside them."
+            f"{str(path)!r} holds annotations without a recording: "
+            f"{listed(f.path.name for f in notes)}. Put the recording beside them."
         )
     folder = folder_of(path)
     names = names_of([file.path for file in recordings], folder, SUFFIXES)

@@ -136,8 +136,8 @@ def _names(modality: str, signal: xr.DataArray, where: str) -> Iterator[tuple[st
             whole.isascii() and whole.isprintable() and len(whole) <= 80 and "/" not in modality
         ):
             raise WriteError(
-                f"EDF names are short and in ASCII; {name!r} of {where} is not. Rename the channel, "
-                "or write .nc."
+                f"EDF names are short and in ASCII; {name!r} of {where} is not. Rename the "
+                "channel, or write .nc."
             )
         yield name, short[:16]
 
@@ -238,7 +238,7 @@ def _warn_left_out(record: Record) -> None:
     if lost:
         warnings.warn(
             f"EDF does not hold {listed(lost)}; record {record.record!r} is written without. "
-            "NetCDF (.nc) holds all of a record.",
+            "NetCDF (.nc) holds inputs, truth and attrs.",
             stacklevel=4,
         )
 

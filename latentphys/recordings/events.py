@@ -58,8 +58,8 @@ def to_lines(annotations: Mapping[str, xr.DataArray], where: str) -> list[Line]:
             taken_apart = _BAR in text or (not mark and _NAMED.fullmatch(text))
             if taken_apart or re.search(r"[\x00-\x1f]", whole):
                 raise WriteError(
-                    f"texts of annotations hold no {_BAR!r}, no name in [] and no control characters; "
-                    f"{name!r} of {where} has {whole!r}. Change it, or write .nc."
+                    f"texts of annotations hold no {_BAR!r}, no name in [] and no control "
+                    f"characters; {name!r} of {where} has {whole!r}. Change it, or write .nc."
                 )
             lines.append(Line(float(events["time"].values[i]), float(lasting[i]), whole))
     return sorted(lines)

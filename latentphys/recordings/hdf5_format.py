@@ -58,7 +58,8 @@ def list_hdf5(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
     """
     folder = folder_of(path)
     names = names_of(files_of(path, SUFFIXES), folder, SUFFIXES)
-    made, seen = [], set()
+    made: list[LazyRecord] = []
+    seen: set[str] = set()
     for file, name in names.items():
         about, signals = _scan(file)
         seen.update(signal.dataset for signal in signals)
@@ -101,11 +102,10 @@ def _check_inside(file: Path, held: Any) -> None:
 
     for name in held:
         link = held.get(name, getlink=True)
-        inside = isinstance(link, h5py.HardLink)
-        each = held[name] if inside else None
-        if inside and not isinstance(each, h5py.Dataset):
+        each = held[name] if isinstance(link, h5py.HardLink) else None
+        if each is not None and not isinstance(each, h5py.Dataset):
             raise ReadError(f"{file.name} holds {name!r}, which is no dataset. {_REMEDY}")
-        if not inside or each.external or each.is_virtual:
+        if each is None or each.external or each.is_virtual:
             raise ReadError(
                 f"datasets of {file.name} lie in the file itself; {name!r} is a link to another "
                 "place. Copy it in."

@@ -188,7 +188,9 @@ def _rolls(file: Path, changed: int) -> dict[str, tuple[str, np.ndarray]]:
     with _as_read_error(file):
         held = scipy.io.loadmat(file)
         arrays = {
-            name: value for name, value in held.items() if getattr(value, "dtype", 0) == object
+            name: value
+            for name, value in held.items()
+            if isinstance(value, np.ndarray) and value.dtype.kind == "O"
         }
         for name, cells in arrays.items():
             for i, roll in enumerate(cells.ravel()):

@@ -147,8 +147,8 @@ def to_mne(record: Record, rate_hz: float | None = None) -> "mne.io.RawArray":
         WriteError: annotations that would not come back.
 
     Example:
-        >>> made = Record.from_arrays({"ecg": (np.ones(50), 100.0)}, subject="a", units={"ecg": "mV"})
-        >>> raw = to_mne(made)
+        >>> ones = {"ecg": (np.ones(50), 100.0)}
+        >>> raw = to_mne(Record.from_arrays(ones, subject="a", units={"ecg": "mV"}))
         >>> raw.get_channel_types(), float(raw.get_data()[0, 0])
         (['ecg'], 0.001)
     """
@@ -246,7 +246,7 @@ def _about(raw: "mne.io.BaseRaw") -> dict[str, tuple[str, str, str]]:
         }
     except (ValueError, AttributeError, TypeError):
         return {}
-    return {key: value for key, value in found.items() if len(value) == 3}  # type: ignore[misc]
+    return {key: value for key, value in found.items() if len(value) == 3}
 
 
 def _record(raw: "mne.io.BaseRaw", groups: Groups, subject: str, name: str, study: str) -> Record:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def _space(volume: "nibabel.nifti1.Nifti1Image") -> str:
     return str(volume.header.get_xyzt_units()[0])
 
 
-def _nibabel() -> "nibabel":
+def _nibabel() -> Any:
     try:
         import nibabel
     except ImportError as error:

@@ -60,7 +60,8 @@ def list_physionet2012(path: Path, modalities: Mapping[str, str]) -> list[LazyRe
         ModalityError: `modalities` names a variable that no stay has.
     """
     outcomes = _outcomes(path)
-    made, seen = [], set()
+    made: list[LazyRecord] = []
+    seen: set[str] = set()
     for source in _archives(path) or [path]:
         for name, text in _stays(source).items():
             rows = _rows(name, text)

@@ -51,7 +51,8 @@ class Record:
         texts: modality -> one static text, such as a report.
 
     Raises:
-        ModalityError: no signals, images or texts, or dims, channel names or samples that cannot be a signal.
+        ModalityError: no signals, images or texts, or dims, channel names or samples that cannot
+            be a signal.
         RateError: a rate or sample times that cannot be a sensor's.
 
     Example:

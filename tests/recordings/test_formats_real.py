@@ -37,7 +37,7 @@ def test_eegmat(data_root: Path) -> None:
     eeg = record.signals["eeg"]
     assert list(eeg.channel.values) == [s.label for s in raw.signals if s.label != "ECG ECG"]
     np.testing.assert_allclose(eeg.values[3], raw.signals[3].data, rtol=1e-5, atol=1e-5)
-    ecg = raw.get_signal("ECG ECG").data / 1000  # the file's uV
+    ecg = raw.get_signal("ECG ECG").data  # its header says mV, that of the EEG uV
     np.testing.assert_allclose(record.signals["ecg"].values[0], ecg, rtol=1e-5, atol=1e-6)
     train, test = cohort.split(test=0.2, seed=0)
     assert not set(train.subjects) & set(test.subjects)

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import edfio
@@ -37,13 +38,10 @@ def try_to_read(name: str, *contents: tuple[str, bytes]) -> None:
         for file, content in contents:
             (Path(folder) / file).write_bytes(content)
         before = sorted(os.listdir(folder))
-        try:
-            cohort = read(Path(folder) / name)
-            for record in cohort:
+        with suppress(LatentphysError):
+            for record in read(Path(folder) / name):
                 assert record.duration_s >= 0
                 assert all(s.size < 10**8 for s in record.signals.values())
-        except LatentphysError as error:
-            assert len(str(error)) < 2000
         assert sorted(os.listdir(folder)) == before
 
 
