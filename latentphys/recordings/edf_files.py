@@ -124,11 +124,8 @@ def read_lines(file: EdfFile) -> list[Line]:
                 stacklevel=2,
             )
             return []
-    start = file.onsets_s[0] if file.onsets_s else 0.0
-    return [
-        Line(a.onset - math.floor(start), math.nan if a.duration is None else a.duration, a.text)
-        for a in found
-    ]
+    # edfio counts from the first record's own onset, as the samples are.
+    return [Line(a.onset, math.nan if a.duration is None else a.duration, a.text) for a in found]
 
 
 def _layout(path: Path) -> _Layout:

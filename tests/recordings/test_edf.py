@@ -258,6 +258,15 @@ def test_gaps_of_a_discontinuous_file_are_nan(tmp_path: Path) -> None:
     gap = np.full(30, np.nan)
     expected = np.concatenate([np.arange(20.0), gap, np.arange(20.0, 40.0)])
     np.testing.assert_allclose(ecg, expected, atol=1e-3)
+    assert cohort[0].annotations["annotations"].time.values.tolist() == [100.5]
+
+
+def test_a_first_record_that_starts_late_starts_the_record(tmp_path: Path) -> None:
+    discontinuous(tmp_path / "a.edf", ["+3", "+4", "+6", "+7"])
+    record = read(tmp_path)[0]
+    assert np.flatnonzero(np.isnan(record.signals["ecg"].values[0])).tolist() == list(range(20, 30))
+    # Sample and annotation are as far apart as their clock says.
+    assert record.annotations["annotations"].time.values.tolist() == [97.5]
 
 
 @pytest.mark.parametrize(
