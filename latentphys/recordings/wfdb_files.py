@@ -2,6 +2,8 @@
 
 import math
 import re
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,7 @@ def scan(stem: Path) -> WfdbFile:
         RateError: its rate is not positive.
         UnitError: a channel has two units in two segments.
     """
-    header = _header(stem)
+    header = read_header(stem)
     rate_hz = float(header.fs)
     if getattr(header, "seg_name", None) is None:
         _check_sizes(stem, header)
@@ -140,6 +142,18 @@ def segment_names(stem: Path) -> list[str]:
     return [name for name in _named_files(stem, lines) if name != "~"]
 
 
+def signal_files(stem: Path) -> list[str]:
+    """Names of the signal files of a record in one piece, each once; empty for a layout of others.
+
+    Raises:
+        ReadError: one of them is outside the record's folder.
+    """
+    lines = _lines(stem)
+    if not lines or "/" in lines[0].split()[0]:
+        return []
+    return list(dict.fromkeys(_named_files(stem, lines)))
+
+
 def _lines(stem: Path) -> list[str]:
     """The header's lines that are neither blank nor comments."""
     text = stem.with_name(stem.name + ".hea").read_text(encoding="utf-8", errors="replace")
@@ -169,7 +183,7 @@ def _check_written_rate(stem: Path, lines: list[str]) -> None:
         check_rate(rate_hz, f"record {stem.name}")
 
 
-def _header(stem: Path) -> Any:
+def read_header(stem: Path) -> Any:
     """wfdb's header object; every file it names is checked to be beside it first."""
     import wfdb
 
@@ -187,19 +201,30 @@ def _header(stem: Path) -> Any:
 
 def _pieces(stem: Path, header: Any) -> tuple[list[tuple[Segment, Any]], int]:
     """(segment, its header) of a multi-segment record, and frames in all; gaps have no piece."""
-    pieces, start = [], 0
+    pieces: list[tuple[Segment, Any]] = []
+    absent: list[str] = []
+    start = 0
     for name, length in zip(header.seg_name, header.seg_len, strict=True):
         if name != "~" and length > 0:
             part_stem = stem.with_name(name)
             if not part_stem.with_name(name + ".hea").is_file():
-                raise ReadError(
-                    f"record {stem.name!r} is made of segments; {name}.hea is not there. Download "
-                    "all segments, or read those that are there by their own names."
-                )
-            part = _header(part_stem)
-            _check_sizes(part_stem, part)
-            pieces.append((Segment(part_stem, start), part))
+                absent.append(name)
+            else:
+                part = read_header(part_stem)
+                _check_sizes(part_stem, part)
+                pieces.append((Segment(part_stem, start), part))
         start += int(length)
+    if not pieces:
+        raise ReadError(
+            f"record {stem.name!r} is made of segments, and none of them is there: "
+            f"{listed(absent)}. Download them, or remove the header."
+        )
+    if absent:
+        warnings.warn(
+            f"record {stem.name!r} lacks {len(absent)} of its segments, {listed(absent)}: read as "
+            "not observed. Download them if they should be there.",
+            stacklevel=2,
+        )
     return pieces, start
 
 
@@ -234,7 +259,7 @@ def _check_sizes(stem: Path, header: Any) -> None:
 
 
 def _channels(header: Any, rate_hz: float) -> list[Channel]:
-    names = [name or f"channel_{i + 1}" for i, name in enumerate(header.sig_name or ())]
+    names = _named(header.sig_name or ())
     return [
         Channel(unique, name, rate_hz * (per_frame or 1), normal_units(units))
         for unique, name, per_frame, units in zip(
@@ -243,11 +268,15 @@ def _channels(header: Any, rate_hz: float) -> list[Channel]:
     ]
 
 
-def _unique(names: list[str | None]) -> list[str]:
+def _named(names: Iterable[str | None]) -> list[str]:
+    """Names as meant: the published BIDMC has "PLETH,", and some channels have none."""
+    return [(name or "").rstrip(" ,") or f"channel_{i + 1}" for i, name in enumerate(names)]
+
+
+def _unique(names: Iterable[str | None]) -> list[str]:
     """Names with "_2", "_3", ... after a repeated one."""
     made: list[str] = []
-    for i, name in enumerate(names):
-        base = name or f"channel_{i + 1}"
+    for base in _named(names):
         count = 1
         unique = base
         while unique in made:

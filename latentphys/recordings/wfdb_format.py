@@ -17,10 +17,10 @@ from latentphys.recordings.errors import ModalityError, RateError, ReadError, cl
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.modalities import modality_of, own_name
 from latentphys.recordings.record import Record, signal_array
+from latentphys.recordings.wfdb_annotations import read_annotations
+from latentphys.recordings.wfdb_beats import beats_alone, list_beats
 from latentphys.recordings.wfdb_files import Channel, WfdbFile, read_samples, scan, segment_names
 
-# Extensions under which PhysioNet keeps annotations of beats, breaths, stages and events.
-_ANNOTATIONS = ("atr", "breath", "qrs", "ecg", "st", "apn", "ari", "wqrs")
 _COMMENT = re.compile(r"^\s*<?\s*([A-Za-z][\w ]{0,30}?)\s*>?\s*[:=]\s*(\S.*?)\s*$")
 _SUBJECT_KEYS = ("subject", "subject_id", "patient", "patient_id")
 
@@ -47,8 +47,9 @@ def list_wfdb(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
     folder = path if path.is_dir() else path.parent
     stems = _stems(path) if path.is_dir() else [_header(path).with_suffix("")]
     names = _names(stems, folder)
+    beats = [stem for stem in stems if beats_alone(stem)]
     recordings = {}
-    for stem in stems:
+    for stem in (stem for stem in stems if stem not in beats):
         parts = [stem, stem.with_name(stem.name + "n")]
         recordings[stem] = [scan(part) for part in parts if _header(part).is_file()]
     known = [c.name for files in recordings.values() for file in files for c in file.channels]
@@ -71,7 +72,14 @@ def list_wfdb(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
             "Say what they are with read(path, modalities={channel: modality}).",
             stacklevel=3,
         )
-    return made
+    if beats:
+        warnings.warn(
+            f"{len(beats)} records have annotated beats and none of their signal files, "
+            f"{listed(stem.name for stem in beats)}: read as beat intervals, modality 'rr'. "
+            "Download their signal files if they should be there.",
+            stacklevel=3,
+        )
+    return made + [list_beats(stem, names[stem], folder.name) for stem in beats]
 
 
 Plan = dict[str, tuple[Channel, ...]]
@@ -132,7 +140,7 @@ def _load(
         samples = read_samples(file)
         for modality, channels in plan.items():
             signals[modality] = _signal(modality, channels, samples)
-        annotations |= _annotations(file)
+        annotations |= read_annotations(file.stem, file.rate_hz)
     attrs = _attrs(files[0].comments)
     for key in _SUBJECT_KEYS:
         attrs.pop(key, None)
@@ -158,45 +166,6 @@ def _units(channels: tuple[Channel, ...]) -> str:
     """The calibrated units among the channels, if there are any: the first one's."""
     own = [channel.units for channel in channels]
     return next((unit for unit in own if unit not in ("", "NU")), own[0])
-
-
-def _annotations(file: WfdbFile) -> dict[str, xr.DataArray]:
-    import wfdb
-
-    found: dict[str, xr.DataArray] = {}
-    for kind in _ANNOTATIONS:
-        path = file.stem.with_name(f"{file.stem.name}.{kind}")
-        if not path.is_file():
-            continue
-        try:
-            events = wfdb.rdann(str(file.stem), kind)
-        except (ValueError, IndexError, KeyError, TypeError, OSError) as error:
-            raise ReadError(
-                f"annotations {path.name!r} cannot be read ({error}). Remove or replace the file."
-            ) from error
-        times = np.asarray(events.sample, dtype=np.float64) / (events.fs or file.rate_hz)
-        notes = np.array([str(note).strip("\x00 ") for note in events.aux_note], dtype=object)
-        symbols = np.array(events.symbol, dtype=object)
-        for name, chosen in _annotators(kind, notes).items():
-            found[name] = xr.DataArray(
-                symbols[chosen].astype(str),
-                dims="event",
-                coords={
-                    "time": ("event", times[chosen]),
-                    "note": ("event", notes[chosen].astype(str)),
-                },
-                attrs={"source": path.name},
-            )
-    return found
-
-
-def _annotators(kind: str, notes: np.ndarray) -> dict[str, np.ndarray]:
-    """Name -> which events: one set, or one for each annotator if the notes are "ann1", "ann2"."""
-    marks = [re.fullmatch(r"ann(\d+)", note) for note in notes]
-    if not marks or not all(marks):
-        return {kind: np.ones(len(notes), dtype=bool)}
-    numbers = np.array([int(mark.group(1)) for mark in marks if mark])
-    return {f"{kind}_{number}": numbers == number for number in sorted(set(numbers.tolist()))}
 
 
 def _attrs(comments: tuple[str, ...]) -> dict[str, object]:

@@ -250,3 +250,42 @@ def test_files_are_not_opened_by_listing(tmp_path: Path) -> None:
     assert cohort.modalities == ("ecg",)
     with pytest.raises(ReadError, match="samples of 'a' cannot be read"):
         cohort[0]
+
+
+def test_names_lose_the_comma_they_were_published_with(tmp_path: Path) -> None:
+    expected = write(tmp_path, "a", {"II,": "mV", "PLETH,": "NU"})
+    record = read(tmp_path)["a"]
+    assert record.signals["ecg"].channel.values.tolist() == ["II"]
+    np.testing.assert_allclose(record.signals["ppg"].values[0], expected[:, 1], rtol=1e-6)
+
+
+def test_a_missing_segment_is_a_gap_and_said_so(tmp_path: Path) -> None:
+    first = write(tmp_path, "s1", {"II": "mV"}, count=500)
+    write(tmp_path, "s2", {"II": "mV"}, count=500)
+    header(tmp_path, "m", "m/2 1 125 1000\ns1 500\ns2 500\n")
+    for file in tmp_path.glob("s2.*"):
+        file.unlink()
+    with pytest.warns(UserWarning, match="record 'm' lacks 1 of its segments, s2"):
+        ecg = read(tmp_path / "m")[0].signals["ecg"].values[0]
+    np.testing.assert_allclose(ecg[:500], first[:, 0], rtol=1e-6)
+    assert np.isnan(ecg[500:]).all()
+    for file in tmp_path.glob("s1.*"):
+        file.unlink()
+    with pytest.raises(ReadError, match="none of them is there: s1, s2"):
+        read(tmp_path / "m")
+
+
+def test_beats_alone_are_intervals_at_the_beats(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "mV"})
+    beats = np.array([10, 110, 215, 300, 900])
+    symbols = ["N", "N", "+", "V", "N"]
+    wfdb.wrann("a", "atr", beats, symbols, fs=125.0, write_dir=str(tmp_path))
+    assert read(tmp_path)["a"].modalities == ("ecg",)
+    (tmp_path / "a.dat").unlink()
+    with pytest.warns(UserWarning, match="1 records have annotated beats and none of their"):
+        record = read(tmp_path)["a"]
+    rr = record.signals["rr"]
+    np.testing.assert_allclose(rr.time.values, np.array([110, 300, 900]) / 125.0)
+    np.testing.assert_allclose(rr.values[0], [0.8, 190 / 125.0, np.nan])
+    assert rr.attrs["units"] == "s"
+    assert record.annotations["atr"].sizes["event"] == 5
