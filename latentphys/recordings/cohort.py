@@ -1,17 +1,21 @@
 """Records of several subjects, listed at once and read one by one."""
 
-import html
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from latentphys.recordings.digests import digest_of
 from latentphys.recordings.errors import CohortError, ModalityError, SplitError, closest, listed
+from latentphys.recordings.index import cohort_html, cohort_text, table_of
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.leaks import check_disjoint
 from latentphys.recordings.modalities import check_units
-from latentphys.recordings.record import Record
+from latentphys.recordings.record import Record, check_distinct
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Enough for a plot, a slider and a repeated look; training holds its own prepared copies.
 _HELD_RECORDS = 8
@@ -22,6 +26,7 @@ class Cohort:
 
     Args:
         records: records, read or lazy, each of its own name.
+        split: digest of the split this is a side of; see `split_digest`.
 
     Raises:
         CohortError: there are none, or two have the same name.
@@ -34,7 +39,7 @@ class Cohort:
         (('s01', 's02'), ('ecg', 'ppg'), ('ppg',))
     """
 
-    def __init__(self, records: Iterable[Record | LazyRecord]) -> None:
+    def __init__(self, records: Iterable[Record | LazyRecord], *, split: str = "") -> None:
         records = list(records)
         wrong = [type(r).__name__ for r in records if not isinstance(r, Record | LazyRecord)]
         if wrong:
@@ -55,6 +60,7 @@ class Cohort:
                 " Rename them, or add a whole cohort as other.prefixed('b_')."
             )
         self._held: OrderedDict[int, Record] = OrderedDict()
+        self._split = split
 
     @property
     def entries(self) -> tuple[LazyRecord, ...]:
@@ -75,6 +81,16 @@ class Cohort:
     def modalities(self) -> tuple[str, ...]:
         """Modalities that at least one record has, sorted."""
         return tuple(sorted({name for entry in self._entries for name in entry.modalities}))
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """Names of the studies, each once, sorted; "" is one where a record names none."""
+        return tuple(sorted({entry.study for entry in self._entries}))
+
+    @property
+    def split_digest(self) -> str:
+        """Digest of the split whose side this is, whole; empty for anything else."""
+        return self._split
 
     @property
     def units(self) -> dict[str, str]:
@@ -134,6 +150,7 @@ class Cohort:
         *,
         modality: str | Sequence[str] = (),
         subject: str | Sequence[str] = (),
+        study: str | Sequence[str] = (),
         min_minutes: float = 0.0,
     ) -> "Cohort":
         """The records that have all these modalities, are of these subjects and last long enough.
@@ -141,35 +158,86 @@ class Cohort:
         Args:
             modality: modalities a record must have; it keeps its other ones.
             subject: subjects to take; all when empty.
+            study: studies to take; all when empty.
             min_minutes: least length of the longest signal, in minutes.
 
         Raises:
             ModalityError: no record has one of the modalities.
-            CohortError: a subject is not there, or nothing is left.
+            CohortError: a subject or study is not there, or nothing is left.
         """
         wanted = self._known([modality] if isinstance(modality, str) else modality)
-        people = [subject] if isinstance(subject, str) else list(subject)
-        for person in people:
-            if person not in self.subjects:
-                raise CohortError(
-                    f"no subject {person!r} in this cohort; it has {listed(self.subjects)}."
-                    f"{closest(person, self.subjects)}"
-                )
+        people = _named("subject", subject, self.subjects)
+        studies = _named("study", study, self.studies)
         left = [
             entry
             for entry in self._entries
             if set(wanted) <= set(entry.modalities)
             and (not people or entry.subject in people)
+            and (not studies or entry.study in studies)
             and entry.duration_s >= 60.0 * min_minutes
         ]
         if not left:
             longest = max(entry.duration_s for entry in self._entries) / 60.0
             raise CohortError(
                 f"no record is left: none of {len(self)} has {listed(wanted)}, is of subject "
-                f"{listed(people) if people else 'any'} and lasts {min_minutes:g} min "
+                f"{listed(people) if people else 'any'} and of study "
+                f"{listed(studies) if studies else 'any'}, and lasts {min_minutes:g} min "
                 f"(the longest lasts {longest:.1f} min). Ask for less."
             )
         return Cohort(left)
+
+    def rename(self, **channels: Mapping[str, str]) -> "Cohort":
+        """The same records with other names for channels, wherever they occur.
+
+        Args:
+            channels: modality -> {old name: new name}.
+
+        Raises:
+            ModalityError: no record has a modality or a channel, or two channels of a record
+                would have one name.
+
+        Example:
+            >>> names = {"ecg": ["MLII"]}
+            >>> one = Record.from_arrays({"ecg": (np.zeros(9), 1.0)}, subject="a", channels=names)
+            >>> Cohort([one]).rename(ecg={"MLII": "II"})[0].signals["ecg"].channel.values.tolist()
+            ['II']
+        """
+        self._known(channels)
+        for modality, names in channels.items():
+            own = [h for e in self._entries for h in e.headers if h.modality == modality]
+            have = sorted({name for header in own for name in header.channels})
+            silent = sum(modality in entry.modalities for entry in self._entries) > len(own)
+            for name in names:
+                # Files that do not tell their channels may yet have it.
+                if name not in have and not silent:
+                    raise ModalityError(
+                        f"no {modality!r} of this cohort has a channel {name!r}; they have "
+                        f"{listed(have, 20)}.{closest(name, have)}"
+                    )
+            for header in own:
+                check_distinct(modality, header.channels, names)
+        return Cohort([entry.renamed(channels) for entry in self._entries])
+
+    def table(self, *, observed: bool = False) -> "pd.DataFrame":
+        """The index: one row a record and modality.
+
+        Files whose headers tell all of it are not read further.
+
+        Args:
+            observed: whether to read samples to count them, where headers do not tell.
+
+        Returns:
+            DataFrame with subject, study, record, start (date and time), duration_s (of the
+            record), modality, rate_hz (NaN: irregular), channels (a tuple), units, samples (a
+            channel) and observed (share that is not NaN; NaN: not counted).
+
+        Example:
+            >>> one = Record.from_arrays({"ecg": (np.zeros(500), 250.0)}, subject="s01")
+            >>> table = Cohort([one]).table(observed=True)
+            >>> table[["record", "modality", "rate_hz", "observed"]].values.tolist()
+            [['s01', 'ecg', 250.0, 1.0]]
+        """
+        return table_of(self._entries, observed=observed)
 
     def add(self, other: "Cohort | Record | LazyRecord") -> "Cohort":
         """This cohort and the other's records after it.
@@ -223,10 +291,10 @@ class Cohort:
                 f"share between {1 / len(people):.2g} and {1 - 1 / len(people):.2g}."
             ) from error
         tested = set(groups[chosen])
-        sides = (
-            Cohort([entry for entry in self._entries if entry.subject not in tested]),
-            Cohort([entry for entry in self._entries if entry.subject in tested]),
-        )
+        train = [entry for entry in self._entries if entry.subject not in tested]
+        test_ = [entry for entry in self._entries if entry.subject in tested]
+        digest = digest_of({"train": train, "test": test_})
+        sides = Cohort(train, split=digest), Cohort(test_, split=digest)
         check_disjoint(*sides)
         return sides
 
@@ -263,39 +331,20 @@ class Cohort:
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickled cohort is a list of files, not their samples.
-        return {"_entries": self._entries, "_held": OrderedDict()}
-
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        return [
-            (e.record, e.subject, f"{e.duration_s / 60:.1f}", ", ".join(e.modalities))
-            for e in self._entries
-        ]
-
-    def _title(self) -> str:
-        minutes = sum(entry.duration_s for entry in self._entries) / 60
-        return (
-            f"Cohort of {len(self)} records, {len(self.subjects)} subjects, {minutes:.0f} min: "
-            f"{', '.join(self.modalities)}"
-        )
+        return {"_entries": self._entries, "_held": OrderedDict(), "_split": self._split}
 
     def __repr__(self) -> str:
-        rows = [("record", "subject", "minutes", "modalities"), *self._rows()]
-        shown = rows if len(rows) <= 13 else [*rows[:11], ("...", "...", "...", "...")]
-        widths = [max(len(row[i]) for row in shown) for i in range(4)]
-        lines = (
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in shown
-        )
-        return "\n".join([self._title(), *lines])
+        return cohort_text(self._entries)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("record", "subject", "min", "modalities"))
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._rows()[:50]
-        )
-        more = f"<p>and {len(self) - 50} more</p>" if len(self) > 50 else ""
-        return (
-            f"<p>{html.escape(self._title())}</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-        )
+        return cohort_html(self._entries)
+
+
+def _named(what: str, wanted: str | Sequence[str], have: Sequence[str]) -> list[str]:
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in have:
+            raise CohortError(
+                f"no {what} {name!r} in this cohort; it has {listed(have)}.{closest(name, have)}"
+            )
+    return names

@@ -1,9 +1,10 @@
 """A record whose samples are read when they are asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from latentphys.recordings.headers import SignalHeader, headers_of
 from latentphys.recordings.record import Record
 
 
@@ -19,6 +20,10 @@ class LazyRecord:
         load: reads it; a plain function or `functools.partial`, so that cohorts can be pickled.
         study: where it comes from.
         units: (modality, units) of its signals.
+        headers: rate, channels and units of each modality; empty when its format tells them
+            only with the samples.
+        start: date and time of its first sample (ISO 8601); empty when not known. A record that
+            is read has it in `attrs["start"]`.
     """
 
     record: str
@@ -28,6 +33,8 @@ class LazyRecord:
     load: Callable[[], Record]
     study: str = ""
     units: tuple[tuple[str, str], ...] = ()
+    headers: tuple[SignalHeader, ...] = ()
+    start: str = ""
 
     @classmethod
     def of(cls, record: "Record | LazyRecord") -> "LazyRecord":
@@ -43,6 +50,8 @@ class LazyRecord:
             partial(_same, record),
             record.study,
             units,
+            headers_of(record.signals),
+            str(record.attrs.get("start", "")),
         )
 
     def keep(self, modalities: tuple[str, ...]) -> "LazyRecord":
@@ -51,6 +60,7 @@ class LazyRecord:
             self,
             modalities=modalities,
             units=tuple(pair for pair in self.units if pair[0] in modalities),
+            headers=tuple(each for each in self.headers if each.modality in modalities),
             load=partial(_load_kept, self, modalities),
         )
 
@@ -61,6 +71,14 @@ class LazyRecord:
             record=prefix + self.record,
             subject=prefix + self.subject,
             load=partial(_load_prefixed, self, prefix),
+        )
+
+    def renamed(self, channels: Mapping[str, Mapping[str, str]]) -> "LazyRecord":
+        """The record with other names for some channels: modality -> {old: new}."""
+        return replace(
+            self,
+            headers=tuple(h.renamed(channels.get(h.modality, {})) for h in self.headers),
+            load=partial(_load_renamed, self, {m: dict(names) for m, names in channels.items()}),
         )
 
 
@@ -77,3 +95,15 @@ def _load_kept(lazy: LazyRecord, modalities: tuple[str, ...]) -> Record:
 def _load_prefixed(lazy: LazyRecord, prefix: str) -> Record:
     record = lazy.load()
     return replace(record, record=prefix + record.record, subject=prefix + record.subject)
+
+
+def _load_renamed(lazy: LazyRecord, channels: Mapping[str, Mapping[str, str]]) -> Record:
+    record = lazy.load()
+    # A map for a cohort names what some record has; this one need not have all of it.
+    own = {
+        modality: {old: new for old, new in names.items() if old in labels}
+        for modality, names in channels.items()
+        if modality in record.signals
+        for labels in [[str(name) for name in record.signals[modality]["channel"].values]]
+    }
+    return record.rename(**own)

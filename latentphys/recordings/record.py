@@ -1,5 +1,6 @@
 """One subject's continuous recording: signals at their own rates, holes kept as holes."""
 
+import html
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from latentphys.recordings.errors import (
     closest,
     listed,
 )
+from latentphys.recordings.headers import headers_of, html_table, rate_text
 from latentphys.recordings.images import check_images
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class Record:
         inputs: exogenous drive u, dims (input, time), with attribute `rate_hz`.
         annotations: name -> one-dimensional DataArray (event) with coordinate `time` (s).
         truth: the simulator's own state over time; None for anything measured.
-        attrs: what else is known of it (age, sex, ...).
+        attrs: what else is known of it (age, sex, ...); `start` is the date and time of its
+            first sample (ISO 8601), where that is known.
         images: modality -> image sequence (time, y, x) or (slice, time, y, x), with attributes
             `units` and `rate_hz`.
         texts: modality -> one static text, such as a report.
@@ -160,6 +163,32 @@ class Record:
             have = [str(name) for name in signal["channel"].values]
             positions = [self._channel_position(modality, have, name) for name in wanted]
             signals[modality] = _with_common_units(signal.isel(channel=positions))
+        return replace(self, signals=signals)
+
+    def rename(self, **channels: Mapping[str, str]) -> "Record":
+        """The record with other names for some channels: modality -> {old name: new name}.
+
+        Raises:
+            ModalityError: a modality or a channel that is not there, or two of one name.
+
+        Example:
+            >>> r = Record.from_arrays({"ecg": (np.zeros(500), 250.0)}, subject="s01")
+            >>> r.rename(ecg={"ecg": "II"}).signals["ecg"].channel.values.tolist()
+            ['II']
+        """
+        signals = dict(self.signals)
+        for modality, names in channels.items():
+            signal = signals[self._known(modality)]
+            have = [str(name) for name in signal["channel"].values]
+            for name in names:
+                if name not in have:
+                    raise ModalityError(
+                        f"{modality!r} of record {self.record!r} has no channel {name!r}; it has "
+                        f"{listed(have)}.{closest(name, have)}"
+                    )
+            check_distinct(modality, have, names)
+            made = np.array([names.get(name, name) for name in have])
+            signals[modality] = signal.assign_coords(channel=made)
         return replace(self, signals=signals)
 
     def crop(self, start_s: float = 0.0, stop_s: float | None = None) -> "Record":
@@ -308,6 +337,45 @@ class Record:
         return (
             f"<Record {self.record!r} of subject {self.subject!r}, "
             f"{self.duration_s / 60:.1f} min: {', '.join(parts)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                each.modality,
+                rate_text(each.rate_hz),
+                listed(each.channels, 12),
+                each.units,
+                str(each.samples),
+                f"{100 * each.observed:.0f} %",
+            )
+            for each in headers_of(self.signals, observed=True)
+        ]
+        head = ("modality", "rate", "channels", "units", "samples", "observed")
+        marks = [f"{name} ({events.sizes['event']})" for name, events in self.annotations.items()]
+        about = [f"{name}: {value}" for name, value in self.attrs.items() if name != "comments"]
+        lines = [
+            f"Record {self.record!r} of subject {self.subject!r}, {self.duration_s / 60:.1f} min",
+            f"study: {self.study}" if self.study else "",
+            f"annotations: {listed(marks)}" if marks else "",
+            listed(about),
+        ]
+        top = "".join(f"<p>{html.escape(line)}</p>" for line in lines if line and line != "none")
+        return top + html_table(head, rows)
+
+
+def check_distinct(modality: str, have: Iterable[str], names: Mapping[str, str]) -> None:
+    """Refuses new names that would give two channels of a signal one name.
+
+    Raises:
+        ModalityError: they do.
+    """
+    made = Counter(names.get(name, name) for name in have)
+    twice = [name for name, count in made.items() if count > 1]
+    if twice:
+        raise ModalityError(
+            f"the channels of a modality have different names; renamed, {modality!r} has "
+            f"{listed(twice)} more than once. Choose another name."
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from latentphys.recordings.errors import ReadError, WriteError, listed
+from latentphys.recordings.headers import SignalHeader
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.quantised import dequantised, quantised
 from latentphys.recordings.record import Record, rate_of
@@ -151,8 +152,12 @@ def lazy_record(
         raise ReadError(f"{where} names no record, subject or signals. Write the record again.")
     try:
         units = tuple((name, str(each["units"])) for name, each in signals.items())
-    except (KeyError, TypeError) as error:
-        raise ReadError(f"{where} lists signals without units. Write the record again.") from error
+        headers = tuple(_header(name, each) for name, each in signals.items())
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReadError(
+            f"{where} lists signals without units, rate, channels or samples ({error!r}). Write "
+            "the record again."
+        ) from error
     return LazyRecord(
         record=about["record"],
         subject=about["subject"],
@@ -161,6 +166,20 @@ def lazy_record(
         load=load,
         study=about["study"] or study,
         units=units,
+        headers=headers,
+        start=str(about["attrs"].get("start", "")),
+    )
+
+
+def _header(name: str, each: Mapping[str, Any]) -> SignalHeader:
+    channels, samples = tuple(str(label) for label in each["channels"]), int(each["samples"])
+    return SignalHeader(
+        modality=name,
+        rate_hz=math.nan if each["rate_hz"] is None else float(each["rate_hz"]),
+        channels=channels,
+        units=str(each["units"]),
+        samples=samples,
+        observed=int(each["observed"]) / max(1, samples * len(channels)),
     )
 
 

@@ -7,6 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from latentphys.recordings.errors import ModalityError, RateError, ReadError, closest, listed
+from latentphys.recordings.headers import SignalHeader
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.modalities import modality_of, own_name
 from latentphys.recordings.record import Record, signal_array
@@ -128,7 +130,32 @@ def _lazy(name: str, study: str, files: list[WfdbFile], plans: list[Plan]) -> La
         load=partial(_load, tuple(files), tuple(plans), name, subject, study),
         study=study,
         units=tuple((m, _units(channels)) for m, channels in everything.items()),
+        headers=tuple(
+            _signal_header(modality, channels, file)
+            for file, plan in zip(files, plans, strict=True)
+            for modality, channels in plan.items()
+        ),
+        start=_start(files[0]),
     )
+
+
+def _signal_header(modality: str, channels: tuple[Channel, ...], file: WfdbFile) -> SignalHeader:
+    return SignalHeader(
+        modality=modality,
+        rate_hz=channels[0].rate_hz,
+        channels=tuple(channel.name for channel in channels),
+        units=_units(channels),
+        samples=file.frames * round(channels[0].rate_hz / file.rate_hz),
+    )
+
+
+def _start(file: WfdbFile) -> str:
+    """Date and time of the first sample; empty where the header gives no date."""
+    if math.isnan(file.start_s):
+        return ""
+    day, seconds = divmod(file.start_s, 86400)
+    begin = datetime.fromordinal(int(day)) + timedelta(seconds=seconds)
+    return begin.isoformat(timespec="milliseconds" if begin.microsecond else "seconds")
 
 
 def _load(
@@ -144,6 +171,8 @@ def _load(
     attrs = _attrs(files[0].comments)
     for key in _SUBJECT_KEYS:
         attrs.pop(key, None)
+    if start := _start(files[0]):
+        attrs["start"] = start
     return Record(signals, subject, name, study, annotations=annotations, attrs=attrs)
 
 
