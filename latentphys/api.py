@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +18,12 @@ from latentphys.preparation.delays import pulse_delays
 from latentphys.preparation.loading import WindowLoader, in_order
 from latentphys.preparation.mapped import prepared
 from latentphys.preparation.prefetching import Batches
-from latentphys.preparation.preprocessing import PreparedRecord, default_preprocessing
+from latentphys.preparation.preprocessing import (
+    PreparedRecord,
+    Preprocessing,
+    Step,
+    default_preprocessing,
+)
 from latentphys.preparation.windows import tile
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.lazy import LazyRecord
@@ -42,6 +47,7 @@ def fit(
     latent_dim: int = 32,
     held_out: float = 0.1,
     progress: bool = True,
+    preprocessing: Preprocessing | None = None,
 ) -> FittedModel:
     """Fit a deep state-space model to every modality of a cohort.
 
@@ -61,6 +67,7 @@ def fit(
         latent_dim: size of the latent state.
         held_out: share of the subjects held out; 0 for none.
         progress: whether to draw a bar.
+        preprocessing: plans and steps of one's own; `default_preprocessing()` when left out.
 
     Returns:
         The fitted model.
@@ -76,7 +83,7 @@ def fit(
     about = {**summary_of(cohort), "software": software(), "plan": plan.to_dict()}
     about["units"] = cohort.units
     training, checking = _held_out(cohort, held_out, seed)
-    preprocessing, objective = default_preprocessing(), Objective()
+    preprocessing, objective = preprocessing or default_preprocessing(), Objective()
     # What does not fit in memory is mapped from temporary files while this lasts.
     with (
         prepared(training, preprocessing) as records,
@@ -102,13 +109,18 @@ def fit(
     return FittedModel(model, preprocessing, window_s, history, about)
 
 
-def load(path: str | Path) -> FittedModel:
+def load(path: str | Path, *, steps: Mapping[str, Step] | None = None) -> FittedModel:
     """A model that `FittedModel.save` wrote.
 
+    Args:
+        path: the folder.
+        steps: the preprocessing steps of one's own it was fitted with, if any, by name; code is
+            never taken from a file.
+
     Raises:
-        ModelFileError: not a model of this release, or weights that do not fit it.
+        ModelFileError: not a model of this release, weights that do not fit it, or other steps.
     """
-    return FittedModel.load(path)
+    return FittedModel.load(path, steps=steps)
 
 
 def _checks(

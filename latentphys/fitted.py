@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -15,7 +15,7 @@ from latentphys.inference.posterior import Unit, embed_records, posterior_record
 from latentphys.learning.checkpoints import check_weights, load_model, save_model
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
-from latentphys.preparation.preprocessing import PreparedRecord, Preprocessing
+from latentphys.preparation.preprocessing import PreparedRecord, Preprocessing, Step
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, ModalityError, ModelFileError
 from latentphys.recordings.record import Record
@@ -207,18 +207,22 @@ class FittedModel:
         save_model(path, self.model.state_dict(), card)
 
     @classmethod
-    def load(cls, path: str | Path) -> FittedModel:
+    def load(cls, path: str | Path, *, steps: Mapping[str, Step] | None = None) -> FittedModel:
         """The inverse of `save`; strict, and never runs code from the file.
 
+        Args:
+            path: the folder.
+            steps: the preprocessing steps of one's own it was fitted with, if any, by name.
+
         Raises:
-            ModelFileError: not a model of this release, or weights that do not fit it.
+            ModelFileError: not a model of this release, weights that do not fit it, or other steps.
         """
         weights, card = load_model(path)
         try:
             model = StateSpaceModel(ModelSpec.from_dict(card["spec"]))
             window_s, about = float(card["window_s"]), dict(card["about"])
             history = History.from_dict(card["history"])
-            preprocessing = Preprocessing.from_dict(card["preprocessing"])
+            preprocessing = Preprocessing.from_dict(card["preprocessing"], steps)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"{path} does not describe a model of this release: {error!r}. Load it with the "
@@ -252,7 +256,8 @@ def summary_of(cohort: Cohort) -> dict[str, Any]:
     """
     if not len(cohort):
         raise CohortError("a fit needs at least one record, got an empty cohort.")
-    return {"subjects": list(cohort.subjects), "records": list(cohort.names)}
+    about: dict[str, Any] = {"subjects": list(cohort.subjects), "records": list(cohort.names)}
+    return {**about, "split": cohort.split_digest} if cohort.split_digest else about
 
 
 def software() -> dict[str, str]:

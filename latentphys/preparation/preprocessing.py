@@ -2,18 +2,38 @@
 
 Every step is a pure function of one channel and keeps NaN where it was. The plan has a version and
 is stored with every model, so a saved model prepares new recordings as it was trained on.
+
+The steps, in order, each `step(x, rate_hz, plan) -> x` of one channel (time,):
+
+    extremes    infinite values and values outside [plan.least, plan.most] to NaN
+    flat        constant stretches of plan.flat_s to NaN
+    band        zero-phase pass band [plan.low_hz, plan.high_hz] on each observed run
+    outliers    values beyond plan.beyond_sd spreads of the median to NaN
+
+then scaling. A plan of one's own changes their figures, a step of one's own replaces one:
+
+    mine = Preprocessing({**DEFAULT_PLANS, "ecg": SignalPlan(low_hz=0.5, high_hz=30.0)})
+    mine = mine.replaced(band=my_filter)
+    fit = lp.fit(cohort, preprocessing=mine)
+    lp.load(path, steps={"band": my_filter})   # code is not stored: it is given again
+
+A chunk gives what the whole record gives at the same places, away from its edges, once both are
+scaled alike (`Preprocessing.scales` of the whole, or a plan with location and scale): `extremes`
+and `outliers` everywhere; `flat` further than plan.flat_s from a cut; `band` further than about
+2 / low_hz seconds (40 s at 0.05 Hz, or 2 / high_hz with no low corner), to a thousandth of the
+signal's spread. tests/preparation/test_chunks.py holds them to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentphys.recordings.errors import ModelFileError
+from latentphys.recordings.errors import FitError, ModelFileError, closest, listed
 from latentphys.recordings.record import Record, rate_of
 
 VERSION = 1
@@ -104,6 +124,10 @@ DEFAULT_PLANS: Mapping[str, SignalPlan] = {
 }
 
 
+# One channel (time,) float64, NaN = not observed; samples a second; what is done to its modality.
+Step = Callable[[Array, float, SignalPlan], Array]
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """The plan of every modality; one it does not name is only scaled.
@@ -111,13 +135,56 @@ class Preprocessing:
     Attributes:
         plans: modality -> SignalPlan.
         version: of the steps' meaning.
+        own_steps: name of a step -> the function that stands in for the library's.
+
+    Raises:
+        FitError: a step that there is not.
     """
 
     plans: Mapping[str, SignalPlan] = field(default_factory=lambda: dict(DEFAULT_PLANS))
     version: int = VERSION
+    own_steps: Mapping[str, Step] = field(default_factory=dict)
 
-    def prepare(self, record: Record) -> PreparedRecord:
-        """Filter, clean and standardise every signal of a record."""
+    def __post_init__(self) -> None:
+        """Refuse a step that there is not."""
+        for name, step in self.own_steps.items():
+            if name not in STEPS or not callable(step):
+                raise FitError(
+                    f"the steps of preprocessing are {listed(STEPS)}, each a function "
+                    f"(x, rate_hz, plan) -> x; got {name!r}: {step!r}.{closest(name, STEPS)}"
+                )
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        """Name -> function of every step, in order."""
+        return {name: self.own_steps.get(name, step) for name, step in STEPS.items()}
+
+    def replaced(self, **steps: Step) -> Preprocessing:
+        """The same plans with functions of one's own in place of some steps.
+
+        Raises:
+            FitError: a step that there is not.
+
+        Example:
+            >>> def no_filter(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+            ...     return x
+            >>> list(Preprocessing().replaced(band=no_filter).own_steps)
+            ['band']
+        """
+        return replace(self, own_steps={**self.own_steps, **steps})
+
+    def scales(self, record: Record) -> dict[str, Scale]:
+        """The scale `prepare` finds for each modality, to prepare parts of the record alike."""
+        return {name: signal.scale for name, signal in self.prepare(record).signals.items()}
+
+    def prepare(self, record: Record, scales: Mapping[str, Scale] | None = None) -> PreparedRecord:
+        """Filter, clean and standardise every signal of a record.
+
+        Args:
+            record: what to prepare.
+            scales: modality -> a scale to use instead of the plan's or the record's own, a figure
+                a channel, for outliers as for standardising.
+        """
         signals = {}
         for name, signal in record.signals.items():
             rate, time = rate_of(signal), np.asarray(signal.time, dtype=np.float64)
@@ -125,8 +192,13 @@ class Preprocessing:
             if not np.isfinite(rate):
                 rate = 1.0 / float(np.median(np.diff(time))) if len(time) > 1 else 1.0
             plan = self.plans.get(name, SignalPlan())
-            cleaned = [clean(np.asarray(x, np.float64), rate, plan) for x in signal.values]
-            scale = robust_scale(cleaned, plan)
+            given = (scales or {}).get(name)
+            own = [plan] * len(signal.values) if given is None else scaled_plans(plan, given)
+            cleaned = [
+                self.clean(np.asarray(x, np.float64), rate, each)
+                for x, each in zip(signal.values, own, strict=True)
+            ]
+            scale = robust_scale(cleaned, plan) if given is None else given
             standard = [
                 (x - m) / s for x, m, s in zip(cleaned, scale.location, scale.scale, strict=True)
             ]
@@ -148,17 +220,43 @@ class Preprocessing:
             duration_s=record.duration_s,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        plans = {name: asdict(plan) for name, plan in self.plans.items()}
-        return {"version": self.version, "plans": plans}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`.
+    def clean(self, x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+        """One channel through every step but the scaling.
 
         Raises:
-            ModelFileError: another version, or a parameter this version does not know.
+            FitError: a step of one's own changed the number of samples.
+        """
+        for name, step in self.steps.items():
+            y = step(x, rate_hz, plan)
+            if np.shape(y) != x.shape:
+                raise FitError(
+                    f"a step of preprocessing keeps every sample in its place (NaN where it is "
+                    f"not to be used); {name!r} made shape {np.shape(y)} of {x.shape}. Resample "
+                    "before reading instead."
+                )
+            x = np.asarray(y, dtype=np.float64)
+        return x
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; of a step of one's own, its name."""
+        plans = {name: asdict(plan) for name, plan in self.plans.items()}
+        plain = {"version": self.version, "plans": plans}
+        own = {name: _name(step) for name, step in self.own_steps.items()}
+        return {**plain, "own_steps": own} if own else plain
+
+    @classmethod
+    def from_dict(
+        cls, plain: Mapping[str, Any], steps: Mapping[str, Step] | None = None
+    ) -> Preprocessing:
+        """The inverse of `to_dict`.
+
+        Args:
+            plain: what `to_dict` gave.
+            steps: the functions of one's own that it names; no code is taken from a file.
+
+        Raises:
+            ModelFileError: another version, a parameter this version does not know, or other
+                steps than those it was made with.
         """
         if plain.get("version") != VERSION:
             raise ModelFileError(
@@ -172,7 +270,16 @@ class Preprocessing:
                 f"the preprocessing stored in the file is not one this release wrote: {error}. "
                 "Save the model again."
             ) from error
-        return cls(plans)
+        named = dict(plain.get("own_steps", {}))
+        given = {name: _name(step) for name, step in (steps or {}).items()}
+        if named != given:
+            raise ModelFileError(
+                "a model prepares signals by the steps it was trained with; it has of its own "
+                f"{listed(f'{k}={v}' for k, v in named.items())}, given are "
+                f"{listed(f'{k}={v}' for k, v in given.items())}. Give just these, as in "
+                "latentphys.load(path, steps={'band': my_filter})."
+            )
+        return cls(plans, own_steps=dict(steps or {}))
 
 
 def default_preprocessing() -> Preprocessing:
@@ -182,13 +289,42 @@ def default_preprocessing() -> Preprocessing:
 
 def clean(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
     """Artefacts to NaN, then the pass band, then what still lies beyond belief to NaN."""
-    x = without_extremes(x, plan.least, plan.most)
-    if plan.flat_s is not None:
-        x = without_flat_runs(x, max(2, round(plan.flat_s * rate_hz)))
-    x = filter_runs(x, rate_hz, plan.low_hz, plan.high_hz)
-    if plan.beyond_sd is not None:
-        x = without_outliers(x, plan.beyond_sd)
-    return x
+    return Preprocessing().clean(x, rate_hz, plan)
+
+
+def scaled_plans(plan: SignalPlan, scale: Scale) -> list[SignalPlan]:
+    """The plan of each channel with its scale fixed."""
+    return [
+        replace(plan, location=float(m), scale=float(s))
+        for m, s in zip(scale.location, scale.scale, strict=True)
+    ]
+
+
+def extremes_step(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+    """`without_extremes` by the plan's limits."""
+    return without_extremes(x, plan.least, plan.most)
+
+
+def flat_step(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+    """`without_flat_runs` of the plan's length; nothing where it names none."""
+    if plan.flat_s is None:
+        return x
+    return without_flat_runs(x, max(2, round(plan.flat_s * rate_hz)))
+
+
+def band_step(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+    """`filter_runs` between the plan's corners."""
+    return filter_runs(x, rate_hz, plan.low_hz, plan.high_hz)
+
+
+def outliers_step(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+    """`without_outliers` about the plan's location and scale, or the channel's own."""
+    if plan.beyond_sd is None:
+        return x
+    about = None
+    if plan.location is not None and plan.scale is not None:
+        about = (plan.location, plan.scale)
+    return without_outliers(x, plan.beyond_sd, about)
 
 
 def without_extremes(x: Array, least: float | None, most: float | None) -> Array:
@@ -217,9 +353,15 @@ def without_flat_runs(x: Array, samples: int) -> Array:
     return x
 
 
-def without_outliers(x: Array, beyond_sd: float) -> Array:
-    """Values further than `beyond_sd` winsorised standard deviations from the median: NaN."""
-    location, scale = median_and_spread(x)
+def without_outliers(x: Array, beyond_sd: float, about: tuple[float, float] | None = None) -> Array:
+    """Values further than `beyond_sd` winsorised standard deviations from the median: NaN.
+
+    Args:
+        x: (time,).
+        beyond_sd: how far is too far.
+        about: (median, deviation) to go by; those of `x` when left out.
+    """
+    location, scale = median_and_spread(x) if about is None else about
     with np.errstate(invalid="ignore"):
         return np.where(np.abs(x - location) <= beyond_sd * scale, x, np.nan)
 
@@ -275,3 +417,17 @@ def robust_scale(channels: list[Array], plan: SignalPlan) -> Scale:
         return Scale(np.full(count, plan.location), np.full(count, plan.scale))
     figures = np.array([median_and_spread(x) for x in channels], dtype=np.float64).reshape(-1, 2)
     return Scale(figures[:, 0], figures[:, 1])
+
+
+def _name(step: Step) -> str:
+    """Where a function is from, as told in a model's file."""
+    kind = step if hasattr(step, "__qualname__") else type(step)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+STEPS: Mapping[str, Step] = {
+    "extremes": extremes_step,
+    "flat": flat_step,
+    "band": band_step,
+    "outliers": outliers_step,
+}

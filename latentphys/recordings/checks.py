@@ -67,8 +67,9 @@ def alignment(record: Record, one: str, other: str, *, longest_s: float = 5.0) -
     gives its lag, and a Theil-Sen line through them offset and drift.
 
     On simulated records of 4 minutes with clocks set wrong on purpose, offsets from -3 to 3 s come
-    back within 20 ms and drifts of up to 100 ms a minute within 5 ms a minute (a test holds it to
-    that).
+    back within 10 ms and drifts of up to 100 ms a minute within 2 ms a minute of what the record
+    had before, which is the wander of its transit time (up to 6 ms a minute there). A test holds
+    it to that.
 
     Warning:
         The offset of a pulse after an ECG contains its travel (0.1 to 0.4 s) and the monitor's own
@@ -94,8 +95,8 @@ def alignment(record: Record, one: str, other: str, *, longest_s: float = 5.0) -
         >>> from latentphys.recordings.simulation import simulate
         >>> record = simulate(1, minutes=1, seed=1, absent=0.0)[0]
         >>> found = alignment(record, "ecg", "ppg")
-        >>> bool(0.05 < found.offset_s < 0.6), round(found.overlap_s)
-        (True, 60)
+        >>> bool(0.05 < found.offset_s < 0.6), 50 < found.overlap_s <= 60
+        (True, True)
     """
     first, second = (_beats(record, name) for name in (one, other))
     length = min(len(first), len(second))

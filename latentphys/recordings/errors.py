@@ -47,6 +47,10 @@ class CohortError(LatentphysError, ValueError):
     """A collection of records that cannot be a cohort."""
 
 
+class LabelError(LatentphysError, ValueError):
+    """Annotations that are not there, or cannot be made into targets."""
+
+
 class ModelFileError(LatentphysError, ValueError):
     """A saved model that is incomplete, altered, or of another version."""
 
