@@ -421,8 +421,9 @@ def robust_scale(channels: list[Array], plan: SignalPlan) -> Scale:
 
 def _name(step: Step) -> str:
     """Where a function is from, as told in a model's file."""
-    kind = step if hasattr(step, "__qualname__") else type(step)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    kind = type(step)
+    module = getattr(step, "__module__", kind.__module__)
+    return f"{module}.{getattr(step, '__qualname__', kind.__qualname__)}"
 
 
 STEPS: Mapping[str, Step] = {

@@ -122,7 +122,7 @@ def alignment(record: Record, one: str, other: str, *, longest_s: float = 5.0) -
 
 
 def alignments(record: Record, *, longest_s: float = 5.0) -> "pd.DataFrame":
-    """Every pair of modalities of a record: their overlap, and offset and drift of those with beats.
+    """Overlap of every pair of a record's modalities; offset and drift where both show beats.
 
     Returns:
         DataFrame with one, other, overlap_s, offset_s, drift_ms_per_min, correlation; NaN where a

@@ -126,7 +126,7 @@ def _records(entries: Sequence[LazyRecord]) -> list[tuple[str, str, str, str]]:
 def _kinds(entries: Sequence[LazyRecord]) -> list[tuple[str, ...]]:
     """A row a modality whose headers are known: in how many records, at which rates, ..."""
     headers = [each for entry in entries for each in entry.headers]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in sorted({each.modality for each in headers}):
         own = [each for each in headers if each.modality == name]
         rates = Counter(rate_text(each.rate_hz) for each in own)

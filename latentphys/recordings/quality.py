@@ -126,13 +126,13 @@ def _channel(
     modality: str,
     signal: xr.DataArray,
     label: str,
-    x: NDArray[np.floating],
+    samples: NDArray[np.floating],
     window_s: float,
     count: int,
     rules: QualityRules,
 ) -> dict[str, NDArray]:
     """Every figure of one channel, (window,) each."""
-    x = np.where(np.isfinite(x), x, np.nan).astype(np.float64)
+    x: Array = np.where(np.isfinite(samples), samples, np.nan).astype(np.float64)
     times = signal["time"].values
     rate = float(signal.attrs.get("rate_hz", np.nan))
     bounds = np.searchsorted(times, np.arange(count + 1) * window_s - 1e-9)

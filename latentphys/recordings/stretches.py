@@ -23,7 +23,7 @@ from latentphys.recordings.record import Record
 
 SHINGLE = 24
 WINDOW = 24
-# The least hashes of a long channel: a night keeps one in twenty, and a minute of it still has some.
+# Of a long channel the least hashes: a night keeps one in ten, and minutes of it still have some.
 MOST = 8192
 # Fewer samples, or fewer values among them, may agree by chance.
 LEAST_SAMPLES = 64
@@ -123,8 +123,11 @@ def shared_stretch(
     a, b = starts[0] - before, starts[1] - before
     length = min(len(x) - a, len(y) - b)
     begin, stop = _same_turns(x[a : a + length], y[b : b + length], before)
-    p, q = x[a + begin : a + stop], y[b + begin : b + stop]
-    if not _same_samples(p.astype(np.float64), q.astype(np.float64)):
+    p, q = (v.astype(np.float64) for v in (x[a + begin : a + stop], y[b + begin : b + stop]))
+    # Beyond its ends a stretch may turn alike for some samples more.
+    first, last = _same_values(p, q, before - begin)
+    p, q, begin = p[first:last], q[first:last], begin + first
+    if not _same_samples(p, q):
         return None
     rate = float(one.attrs.get("rate_hz", np.nan))
     return Shared(len(p) / rate, len(p), (a + begin, b + begin))
@@ -197,6 +200,16 @@ def _same_turns(x: NDArray[np.floating], y: NDArray[np.floating], at: int) -> tu
     before = np.flatnonzero(~same[:at])
     begin = int(before[-1]) + 1 if len(before) else 0
     return begin, stop + 1
+
+
+def _same_values(x: NDArray[np.float64], y: NDArray[np.float64], at: int) -> tuple[int, int]:
+    """[begin, stop) around sample `at` where y is near gain x + offset, these being medians."""
+    step, other = np.diff(x), np.diff(y)
+    if not (step != 0).any():
+        return 0, 0
+    rest = y - np.median(other[step != 0] / step[step != 0]) * x
+    far = np.flatnonzero(np.abs(rest - np.median(rest)) > 5 * TOLERANCE * y.std())
+    return int(far[far < at].max(initial=-1)) + 1, int(far[far >= at].min(initial=len(x)))
 
 
 def _same_samples(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
