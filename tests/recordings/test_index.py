@@ -1,4 +1,4 @@
-"""The index: headers before samples, the table, channel maps, what a cohort and a record look like."""
+"""The index: headers before samples, the table, channel maps, reprs of cohorts and records."""
 
 from __future__ import annotations
 
