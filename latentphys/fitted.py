@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, overload
 
-import torch
 import xarray as xr
 
 from latentphys.inference.imputation import Question, check_modalities, impute_record
@@ -262,4 +262,5 @@ def summary_of(cohort: Cohort) -> dict[str, Any]:
 
 def software() -> dict[str, str]:
     """Versions a model was made with."""
-    return {"torch": torch.__version__}
+    names = ("torch", "pyro-ppl", "numpy", "scipy", "xarray")
+    return {name: version(name) for name in names}

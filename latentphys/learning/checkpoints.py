@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ModelFileError
 
 FORMAT = 1
@@ -108,13 +108,7 @@ def check_weights(expected: dict[str, Tensor], given: dict[str, Tensor]) -> None
 
 def _write_beside(target: Path, content: bytes) -> None:
     """Write a temporary file in the same folder, flush it to disk, and rename it onto target."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with beside(target) as part, part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -134,11 +134,12 @@ def _gather(
     signals: Sequence[PreparedSignal | None], starts: Sequence[int], steps: int, clock: float
 ) -> tuple[Tensor, Tensor, Tensor, list[tuple[str, ...]]]:
     """Values, mask, offset and channel names of one modality."""
+    # A gap longer than the window leaves an irregular signal without a sample in it.
     found = [
-        None if signal is None else places(signal, start, steps, clock)
+        None if signal is None or not signal.values.size else places(signal, start, steps, clock)
         for signal, start in zip(signals, starts, strict=True)
     ]
-    width = max(place.sample.shape[1] for place in found if place is not None)
+    width = max((place.sample.shape[1] for place in found if place is not None), default=1)
     count = max(len(signal.channels) for signal in signals if signal is not None)
     values = np.full((len(signals), steps, count, width), np.nan, dtype=np.float32)
     offset = np.tile(np.arange(width, dtype=np.float32) / width, (len(signals), steps, 1))

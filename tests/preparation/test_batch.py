@@ -187,3 +187,15 @@ def test_windows_without_a_sample_are_dropped() -> None:
     kept = drop_empty(index, made, ["x"])
     assert kept.start_step.tolist() == [200]
     assert len(drop_empty(index, made, ["y"])) == 0
+
+
+def test_a_sensor_silent_for_longer_than_a_window_is_absent_there() -> None:
+    wave = np.zeros((1, 2000), dtype=np.float32)
+    unit = Scale(np.zeros(1), np.ones(1))
+    steady = PreparedSignal(wave, None, 125.0, ("II",), "mV", unit)
+    nothing = np.zeros((1, 0), dtype=np.float32)
+    cuff = PreparedSignal(nothing, np.zeros(0), 0.04, ("NIBP",), "mmHg", unit)
+    own = PreparedRecord("r", "s", {"ecg": steady, "nibp": cuff}, None, float("nan"), 16.0)
+    batch = collate([own], tile([own], 16.0, 16.0, 12.5), [0], ["ecg", "nibp"])
+    assert not batch.mask["nibp"].any()
+    assert batch.mask["ecg"].all()
