@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
-    from latentphys.recordings import datasets
+    from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
     from latentphys.recordings.reading import read
     from latentphys.recordings.record import Record
+    from latentphys.recordings.signal_quality import quality
     from latentphys.recordings.simulation import simulate
+    from latentphys.recordings.splits import Split
     from latentphys.recordings.store import prepare
 
 __version__ = "0.1.0"
@@ -33,17 +35,22 @@ __all__ = [
     "Cohort",
     "FittedModel",
     "Record",
+    "Split",
     "__version__",
+    "checks",
     "datasets",
     "fit",
+    "labels",
     "load",
     "plot_imputation",
     "plot_posterior",
     "plot_record",
     "plot_training",
     "prepare",
+    "quality",
     "read",
     "simulate",
+    "splits",
 ]
 
 # The defining module of each name: reading and simulating then need no torch.
@@ -51,16 +58,21 @@ _HOMES = {
     "Cohort": "latentphys.recordings.cohort",
     "FittedModel": "latentphys.fitted",
     "Record": "latentphys.recordings.record",
+    "Split": "latentphys.recordings.splits",
+    "checks": "latentphys.recordings.checks",
     "datasets": "latentphys.recordings.datasets",
     "fit": "latentphys.api",
+    "labels": "latentphys.recordings.labels",
     "load": "latentphys.api",
     "plot_imputation": "latentphys.plotting.imputation",
     "plot_posterior": "latentphys.plotting.posterior",
     "plot_record": "latentphys.plotting.record",
     "plot_training": "latentphys.plotting.training",
     "prepare": "latentphys.recordings.store",
+    "quality": "latentphys.recordings.signal_quality",
     "read": "latentphys.recordings.reading",
     "simulate": "latentphys.recordings.simulation",
+    "splits": "latentphys.recordings.splits",
 }
 
 

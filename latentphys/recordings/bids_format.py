@@ -24,6 +24,7 @@ from latentphys.recordings.traces import (
     Trace,
     check_given,
     grouped,
+    headers_of_groups,
     signal_of,
     units_of,
     warn_unknown,
@@ -99,6 +100,7 @@ def list_bids(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
                 load=partial(_load, tuple(found), groups, name, subject, folder.name),
                 study=folder.name,
                 units=tuple((m, units_of(m, members)) for m, members in groups.items()),
+                headers=headers_of_groups(groups),
             )
         )
     warn_unknown(unknown)

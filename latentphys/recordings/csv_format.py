@@ -26,6 +26,7 @@ from latentphys.recordings.traces import (
     Trace,
     check_given,
     grouped,
+    headers_of_groups,
     signal_of,
     units_of,
     warn_unknown,
@@ -98,6 +99,7 @@ def list_csv(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
                 load=partial(_load, table, groups, name, subject, folder.name),
                 study=folder.name,
                 units=tuple((m, units_of(m, members)) for m, members in groups.items()),
+                headers=headers_of_groups(groups, table.duration_s),
             )
         )
     warn_unknown(unknown)

@@ -21,7 +21,7 @@ from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record, check_rate
-from latentphys.recordings.traces import Trace, check_given, signal_of, units_of
+from latentphys.recordings.traces import Trace, check_given, headers_of_groups, signal_of, units_of
 
 SUFFIXES = (".h5", ".hdf5")
 _REMEDY = (
@@ -76,6 +76,11 @@ def list_hdf5(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
                 load=partial(_load, file, named, record, subject, study),
                 study=study,
                 units=tuple((m, units_of(m, s.traces)) for m, s in named.items()),
+                headers=tuple(
+                    header
+                    for m, s in named.items()
+                    for header in headers_of_groups({m: s.traces}, s.samples / s.traces[0].rate_hz)
+                ),
             )
         )
     check_given(modalities, seen)

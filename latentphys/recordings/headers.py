@@ -18,7 +18,7 @@ class SignalHeader:
         rate_hz: samples a second; NaN when the times are irregular.
         channels: names, in order.
         units: physical units.
-        samples: samples a channel.
+        samples: samples a channel; None when only reading them tells.
         observed: share of the samples that are not NaN; NaN when that is not known.
     """
 
@@ -26,7 +26,7 @@ class SignalHeader:
     rate_hz: float
     channels: tuple[str, ...]
     units: str
-    samples: int
+    samples: int | None = None
     observed: float = math.nan
 
     @classmethod

@@ -1,13 +1,20 @@
 """A cohort's table: one row a record and modality, from headers alone where they tell."""
 
 import html
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from latentphys.recordings.errors import listed
-from latentphys.recordings.headers import headers_of, html_table, rate_text, text_table
+from latentphys.recordings.headers import (
+    SignalHeader,
+    headers_of,
+    html_table,
+    rate_text,
+    text_table,
+)
 from latentphys.recordings.lazy import LazyRecord
 
 if TYPE_CHECKING:
@@ -40,8 +47,8 @@ def table_of(entries: Iterable[LazyRecord], *, observed: bool = False) -> "pd.Da
 
     Returns:
         A DataFrame. start: date and time, NaT when not known; duration_s: of the record; rate_hz:
-        NaN when irregular; channels: a tuple of names; observed: share of samples that are not
-        NaN, NaN when not known.
+        NaN when irregular; channels: a tuple of names; samples: a channel, NA when not known;
+        observed: share of samples that are not NaN, NaN when not known.
     """
     import pandas as pd
 
@@ -60,10 +67,12 @@ def table_of(entries: Iterable[LazyRecord], *, observed: bool = False) -> "pd.Da
             each.observed,
         )
         for entry in (with_headers(entry, observed=observed) for entry in entries)
-        for each in entry.headers
+        # A record of images or texts alone has its row too.
+        for each in entry.headers or (SignalHeader("", math.nan, (), ""),)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["start"] = pd.to_datetime(table["start"], errors="coerce", format="ISO8601")
+    table["samples"] = table["samples"].astype("Int64")
     return table
 
 

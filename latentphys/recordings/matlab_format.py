@@ -25,6 +25,7 @@ from latentphys.recordings.traces import (
     Trace,
     check_given,
     grouped,
+    headers_of_groups,
     signal_of,
     units_of,
     warn_unknown,
@@ -80,6 +81,7 @@ def list_matlab(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
                 load=partial(_load, file, groups, name, subject, folder.name),
                 study=folder.name,
                 units=tuple((m, units_of(m, members)) for m, members in groups.items()),
+                headers=headers_of_groups(groups),
             )
         )
     check_given(modalities, seen)

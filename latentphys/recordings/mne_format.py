@@ -26,6 +26,7 @@ from latentphys.recordings.traces import (
     Trace,
     check_given,
     grouped,
+    headers_of_groups,
     signal_of,
     unique,
     units_of,
@@ -96,6 +97,7 @@ def list_mne(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
                 load=partial(_load, file, dict(modalities), name, subject, folder.name),
                 study=folder.name,
                 units=tuple((m, units_of(m, members)) for m, members in groups.items()),
+                headers=headers_of_groups(groups, raws[file].n_times / raws[file].info["sfreq"]),
             )
         )
     warn_unknown(unknown)

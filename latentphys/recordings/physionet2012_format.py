@@ -6,6 +6,7 @@ folder. Each variable is a modality with its own times; descriptors and outcomes
 
 import csv
 import io
+import math
 import tarfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from latentphys.recordings.errors import ReadError
+from latentphys.recordings.headers import SignalHeader
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import folder_of, natural
 from latentphys.recordings.long import modality_names
@@ -77,6 +79,10 @@ def list_physionet2012(path: Path, modalities: Mapping[str, str]) -> list[LazyRe
                     load=partial(_load, source, name, dict(modalities), outcomes.get(name, {})),
                     study="physionet2012",
                     units=tuple(sorted((m, _UNITS.get(kind, "")) for kind, m in names.items())),
+                    headers=tuple(
+                        SignalHeader(m, math.nan, (m,), _UNITS.get(kind, ""))
+                        for m, kind in sorted({m: kind for kind, m in names.items()}.items())
+                    ),
                 )
             )
     check_given(modalities, seen)

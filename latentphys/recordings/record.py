@@ -351,6 +351,10 @@ class Record:
             )
             for each in headers_of(self.signals, observed=True)
         ]
+        for name, frames in self.images.items():
+            shape = " x ".join(f"{size} {dim}" for dim, size in frames.sizes.items())
+            rows.append((name, "", "images", str(frames.attrs.get("units", "")), shape, ""))
+        rows += [(name, "", "text", "", f"{len(t)} letters", "") for name, t in self.texts.items()]
         head = ("modality", "rate", "channels", "units", "samples", "observed")
         marks = [f"{name} ({events.sizes['event']})" for name, events in self.annotations.items()]
         about = [f"{name}: {value}" for name, value in self.attrs.items() if name != "comments"]

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from latentphys.recordings.errors import ReadError
+from latentphys.recordings.headers import SignalHeader
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
 from latentphys.recordings.record import Record
@@ -68,6 +69,7 @@ def list_sleep_features(path: Path, modalities: Mapping[str, str]) -> list[LazyR
                 load=partial(_load, file, name, subject, folder.name),
                 study=folder.name,
                 units=((MODALITY, ""),),
+                headers=(SignalHeader(MODALITY, 1.0 / EPOCH_S, CHANNELS, "", _epochs(file)),),
             )
         )
     return made

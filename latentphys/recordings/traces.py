@@ -1,5 +1,6 @@
 """Channels as a file lists them, and how they become the modalities of a record."""
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from latentphys.recordings.errors import ModalityError, RateError, closest, listed
+from latentphys.recordings.headers import SignalHeader
 from latentphys.recordings.modalities import UNCALIBRATED, modality_of, normal_units, own_name
 from latentphys.recordings.record import signal_array
 from latentphys.recordings.units import usual_units
@@ -96,6 +98,27 @@ def units_of(modality: str, traces: tuple[Trace, ...]) -> str:
     """Units the modality will have: the calibrated ones among its channels, if there are any."""
     own = [usual_units(modality, normal_units(trace.units))[0] for trace in traces]
     return next((unit for unit in own if unit not in UNCALIBRATED), own[0])
+
+
+def headers_of_groups(groups: Groups, duration_s: float = math.nan) -> tuple[SignalHeader, ...]:
+    """What is known of each modality before its samples are read.
+
+    Args:
+        groups: modality -> its channels.
+        duration_s: how long all of them last; NaN when only their samples tell.
+    """
+    return tuple(
+        SignalHeader(
+            modality=modality,
+            rate_hz=traces[0].rate_hz,
+            channels=tuple(unique([trace.label or trace.name for trace in traces])),
+            units=units_of(modality, traces),
+            samples=None
+            if math.isnan(duration_s * traces[0].rate_hz)
+            else round(duration_s * traces[0].rate_hz),
+        )
+        for modality, traces in groups.items()
+    )
 
 
 def signal_of(

@@ -178,3 +178,11 @@ def test_a_real_recordings_chunk_is_its_whole(data_root: Path) -> None:
         np.testing.assert_allclose(
             part.values[:, edge:-edge], same[:, edge:-edge], atol=2e-3, err_msg=name
         )
+
+
+def test_a_model_carries_the_digest_of_its_split(tiny_cohort: Cohort) -> None:
+    train, _ = tiny_cohort.split(test=0.5)
+    fitted = fit(train, steps=1, latent_dim=3, window_s=4.0, progress=False)
+    assert fitted.about["split"] == train.split_digest
+    whole = fit(tiny_cohort[:2], steps=1, latent_dim=3, window_s=4.0, progress=False)
+    assert "split" not in whole.about

@@ -161,3 +161,29 @@ def test_a_header_with_a_date_gives_the_start(tmp_path: Path) -> None:
     cohort = read(tmp_path / "x")
     assert cohort.entries[0].start == "1989-01-19T23:07:00"
     assert cohort[0].attrs["start"] == "1989-01-19T23:07:00"
+
+
+def test_images_and_texts_have_a_row_and_a_look() -> None:
+    record = Record({}, "a", "a", texts={"report": "sinus rhythm"})
+    table = Cohort([record, make("b")]).table()
+    assert table.modality.tolist() == ["", "ecg", "spo2", "lab"]
+    assert table.samples.isna().tolist() == [True, False, False, False]
+    assert "12 letters" in record._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["eegmat", "ds000210_physio", "neurokit", "sleep_edf_features", "physionet2012", "ludb/data"],
+)
+@pytest.mark.filterwarnings("ignore:channels of unknown kind", "ignore:columns of")
+def test_what_headers_tell_is_what_samples_have(data_root: Path, folder: str) -> None:
+    cohort = read(data_root / folder)
+    some = cohort[:: max(1, len(cohort) // 3)]
+    shut = [replace(entry, load=forbidden) for entry in some.entries]
+    told = Cohort(shut).table()
+    found = Cohort(list(some)).table()
+    for name in ("record", "modality", "channels", "units"):
+        assert told[name].tolist() == found[name].tolist(), name
+    np.testing.assert_allclose(told.rate_hz, found.rate_hz)
+    known = told.samples.notna()
+    assert told.samples[known].tolist() == found.samples[known].tolist()

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from latentphys.recordings.errors import RateError
+from latentphys.recordings.errors import ModalityError, RateError, listed
 from latentphys.recordings.record import Record
 
 Array = NDArray[np.float64]
@@ -85,6 +85,7 @@ def quality(
 
     Raises:
         RateError: a window of no length.
+        ModalityError: a record without signals.
 
     References:
         Clifford, Behar, Li and Rezek (2012), Signal quality indices and data fusion for
@@ -101,6 +102,11 @@ def quality(
     """
     if not window_s > 0:
         raise RateError(f"a window lasts more than 0 s, got window_s={window_s!r}.")
+    if not record.signals:
+        raise ModalityError(
+            f"quality is of signals, and record {record.record!r} has none; it holds "
+            f"{listed((*record.images, *record.texts))}. Read one that has."
+        )
     rules = rules or QualityRules()
     count = max(1, int(np.ceil(round(record.duration_s / window_s, 6))))
     names, modalities, rows = [], [], []
