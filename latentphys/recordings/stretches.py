@@ -30,6 +30,9 @@ LEAST_SAMPLES = 64
 LEAST_VALUES = 16
 # Of the spread: samples stored in other steps differ by rounding, other samples by far more.
 TOLERANCE = 0.02
+# A shingle of fewer kinds of runs repeats itself.
+_LEAST_KINDS = 4
+_BLOCK = 1 << 18
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits well mixed (the golden ratio)
 
 
@@ -87,18 +90,19 @@ def fingerprints(x: NDArray[np.floating]) -> tuple[NDArray[np.uint64], NDArray[n
     """
     begins, tokens, whole = _runs(x)
     count = len(tokens) - SHINGLE + 1
-    if count < 1:
+    found = []
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        # Which hash is least is told by its neighbours on either side.
+        low, high = max(start - WINDOW + 1, 0), min(stop + WINDOW - 1, count)
+        part = slice(low, high + SHINGLE - 1)
+        hashes, usable = _hashed(tokens[part], whole[part])
+        chosen = _winnowed(hashes, usable)
+        chosen = chosen[(chosen >= start - low) & (chosen < stop - low)]
+        found.append((hashes[chosen], begins[low + chosen]))
+    if not found:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
-    hashes = np.zeros(count, np.uint64)
-    for i in range(SHINGLE):
-        hashes = hashes * _FACTOR + tokens[i : i + count]
-    hashes = _mixed(hashes)
-    broken = np.concatenate([[0], np.cumsum(~whole)])
-    usable = broken[SHINGLE:] == broken[:count]
-    # A stretch that only repeats itself, as a calibration does, is in every recording of a device.
-    usable &= _variety(tokens, count) >= 4
-    chosen = _winnowed(hashes, usable)
-    values, places = hashes[chosen], begins[chosen]
+    values, places = (np.concatenate(each) for each in zip(*found, strict=True))
     order = np.argsort(values, kind="stable")[:MOST]
     return values[order], places[order]
 
@@ -162,13 +166,20 @@ def _course(x: NDArray[np.floating]) -> NDArray[np.int8]:
     return np.where(np.isfinite(step), course, _GAP).astype(np.int8)
 
 
-def _variety(tokens: NDArray[np.uint64], count: int) -> NDArray[np.int64]:
-    """How many different runs each shingle has, at most 4 told apart (cheaply)."""
-    kinds = np.minimum(tokens, 63).astype(np.int64)
-    found = np.zeros((count,), np.uint64)
+def _hashed(
+    tokens: NDArray[np.uint64], whole: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """(hash, does it tell) of every SHINGLE runs in a row."""
+    count = len(tokens) - SHINGLE + 1
+    hashes, kinds = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
+    bits = np.uint64(1) << np.minimum(tokens, np.uint64(63))
     for i in range(SHINGLE):
-        found |= np.uint64(1) << kinds[i : i + count].astype(np.uint64)
-    return np.bitwise_count(found).astype(np.int64)
+        hashes = hashes * _FACTOR + tokens[i : i + count]
+        kinds |= bits[i : i + count]
+    broken = np.concatenate([[0], np.cumsum(~whole)])
+    unbroken = broken[SHINGLE:] == broken[:count]
+    # A stretch that only repeats itself, as a calibration does, is in every recording of a device.
+    return _mixed(hashes), unbroken & (np.bitwise_count(kinds) >= _LEAST_KINDS)
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -178,14 +189,25 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _winnowed(hashes: NDArray[np.uint64], usable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Positions of the least hash of every WINDOW in a row, each once."""
+    """Positions of the least hash of every WINDOW in a row; of all, if there are fewer."""
     order = np.where(usable, hashes, np.iinfo(np.uint64).max)
     if len(order) <= WINDOW:
-        best = np.array([int(order.argmin())])
-    else:
-        rows = np.lib.stride_tricks.sliding_window_view(order, WINDOW)
-        best = np.unique(rows.argmin(axis=1) + np.arange(len(rows)))
-    return best[usable[best]]
+        return np.flatnonzero(usable & (order == order.min()))
+    least = _slid(order, np.minimum)
+    nothing = np.zeros(WINDOW - 1, np.uint64)
+    # A hash is one window's least when the greatest of the leasts around it is itself.
+    around = _slid(np.concatenate([nothing, least, nothing]), np.maximum)
+    return np.flatnonzero(usable & (order == around))
+
+
+def _slid(values: NDArray[np.uint64], reduce: np.ufunc) -> NDArray[np.uint64]:
+    """`reduce` of every WINDOW values in a row, by doubling."""
+    width = 1
+    while 2 * width <= WINDOW:
+        values = reduce(values[:-width], values[width:])
+        width *= 2
+    rest = WINDOW - width
+    return reduce(values[:-rest], values[rest:]) if rest else values
 
 
 def _same_turns(x: NDArray[np.floating], y: NDArray[np.floating], at: int) -> tuple[int, int]:

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from latentphys.recordings.errors import RateError
-from latentphys.recordings.signal_quality import QualityRules, quality
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
+from latentphys.recordings.signal_quality import QualityRules, quality
 from latentphys.recordings.simulation import simulate
 
 RATE = 100.0

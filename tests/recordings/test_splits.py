@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latentphys.recordings import stretches
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import SplitError
 from latentphys.recordings.leaks import check_disjoint, check_parts
@@ -307,3 +308,23 @@ def test_real_people_are_not_confused_and_a_cut_is_found(data_root: Path) -> Non
     cut = replace(some[0].keep("ppg").crop(100.0, 160.0), subject="x", record="cut")
     with pytest.raises(SplitError, match=r"60.0 s of ppg/PLETH, at 100.0 s of one and 0.0 s"):
         check_disjoint(some, Cohort([cut]))
+
+
+@pytest.mark.parametrize("count", [5, 24, 25, 300])
+def test_the_least_of_every_window_is_kept_and_no_other(count: int) -> None:
+    rng = np.random.default_rng(count)
+    hashes = rng.integers(0, 2**63, count).astype(np.uint64)
+    usable = rng.random(count) > 0.2
+    order = np.where(usable, hashes, np.iinfo(np.uint64).max)
+    starts = range(max(1, count - stretches.WINDOW + 1))
+    kept = {i + int(order[i : i + stretches.WINDOW].argmin()) for i in starts}
+    assert set(stretches._winnowed(hashes, usable).tolist()) == {i for i in kept if usable[i]}
+
+
+def test_blocks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = noise("seam", 20_000)
+    x[7000:7010] = np.nan
+    whole = stretches.fingerprints(x)
+    monkeypatch.setattr(stretches, "_BLOCK", 100)
+    for one, other in zip(whole, stretches.fingerprints(x), strict=True):
+        np.testing.assert_array_equal(one, other)
