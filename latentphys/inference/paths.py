@@ -17,7 +17,7 @@ from torch.distributions import Normal
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence
 from latentphys.model.statespace import StateSpaceModel
-from latentphys.preparation.loading import in_order
+from latentphys.preparation.batch import collate
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.windows import steps_in, tile
 
@@ -52,8 +52,9 @@ def infer_path(
 ) -> PathPosterior:
     """The posterior path given some of the sensors.
 
-    A window in which none of them was observed is a draw from the prior, which there is the
-    exact posterior.
+    Where none of them has a sample the answer is the prior, exactly. A window without a sample in
+    a record that has some is the guide's, which training has shown such gaps, so that a path
+    leaves the last sample and arrives at the next without a jump.
 
     Args:
         model: in evaluation mode.
@@ -68,18 +69,19 @@ def infer_path(
     index = tile([record], window_s, window_s / 2, spec.state_rate_hz)
     padded = int(index.start_step.max()) + index.steps
     noise = torch.randn(draws, max(total, padded), spec.latent_dim, generator=generator)
-    blend = _Blend(model.prior_moments(), noise.shape[1], draws)
     kept = [name for name in spec.sensors if name in given and name in record.signals]
+    if not any(np.isfinite(record.signals[name].values).any() for name in kept):
+        return _prior_posterior(model, record, noise[:, :total])
+    blend = _Blend(noise.shape[1], spec.latent_dim, draws)
     pooled: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in kept}
-    for batch in in_order([record], index, kept, WINDOWS_A_BATCH):
+    for rows in torch.arange(len(index)).split(WINDOWS_A_BATCH):
+        batch = collate([record], index, rows.numpy(), kept)
         evidence = model.evidence(batch)
         q = model.guide_of(evidence)
         starts = [int(start) for start in batch.start_step]
         driven = torch.stack([noise[:, s : s + batch.steps] for s in starts], dim=1)
         blend.add(q, q.path(driven), starts)
         _pool(evidence, pooled)
-    if not blend.complete():
-        blend.fill(_prior_draws(model, record, index.state_rate_hz, noise))
     mean, sd, paths = blend.result()
     nuisance = {
         name: Normal(
@@ -99,24 +101,26 @@ def _pool(evidence: Evidence, pooled: dict[str, list[tuple[Tensor, Tensor]]]) ->
             pooled[name].append((q.loc[sensor.present], q.scale[sensor.present]))
 
 
-def _prior_draws(
-    model: StateSpaceModel, record: PreparedRecord, clock: float, noise: Tensor
-) -> Tensor:
-    """Rollouts of the transition over the whole recording, (sample, step, latent)."""
-    inputs = None
+def _prior_posterior(
+    model: StateSpaceModel, record: PreparedRecord, noise: Tensor
+) -> PathPosterior:
+    """Rollouts of the transition over a recording of which nothing was observed."""
+    steps, inputs = noise.shape[1], None
     if model.spec.input_dim and record.inputs is not None:
-        at = np.floor((np.arange(noise.shape[1]) + 0.5) / clock * record.inputs_rate_hz)
+        at = np.floor((np.arange(steps) + 0.5) / model.spec.state_rate_hz * record.inputs_rate_hz)
         at = np.clip(at.astype(np.int64), 0, record.inputs.shape[1] - 1)
         inputs = torch.from_numpy(np.nan_to_num(record.inputs[:, at]).T.copy())
-    return model.prior_over(noise.shape[1], inputs, torch.Size()).path(noise)
+    draws = model.prior_over(steps, inputs, torch.Size()).path(noise)
+    if len(draws) > 1:
+        return PathPosterior(draws.mean(0), draws.std(0), draws, {})
+    loc, scale = model.prior_moments()
+    return PathPosterior(loc.expand(steps, -1), scale.expand(steps, -1), draws, {})
 
 
 class _Blend:
     """Cross-faded sums over windows."""
 
-    def __init__(self, prior: tuple[Tensor, Tensor], steps: int, draws: int) -> None:
-        self.prior = prior
-        latent = prior[0].shape[-1]
+    def __init__(self, steps: int, latent: int, draws: int) -> None:
         self.weight = torch.zeros(steps, 1)
         self.mean = torch.zeros(steps, latent)
         self.square = torch.zeros(steps, latent)
@@ -134,21 +138,6 @@ class _Blend:
             self.mean[at] += fade * q.mean[k]
             self.square[at] += fade * variance[k]
             self.draws[:, at] += fade * z[:, k]
-
-    def complete(self) -> bool:
-        """Whether every step lies in a window."""
-        return bool((self.weight > 0).all())
-
-    def fill(self, prior_draws: Tensor) -> None:
-        """Draws of the prior, and their moments, where no window had a sample."""
-        empty = (self.weight <= 0).squeeze(-1)
-        self.weight[empty] = 1.0
-        self.draws[:, empty] = prior_draws[:, empty]
-        if len(prior_draws) > 1:
-            self.mean[empty] = prior_draws[:, empty].mean(0)
-            self.square[empty] = prior_draws[:, empty].var(0)
-        else:
-            self.mean[empty], self.square[empty] = self.prior[0], self.prior[1] ** 2
 
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, sd and draws."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,15 +11,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a batch.
+    """One way to look at a batch, or several.
 
     Attributes:
-        keep: (batch, modality) bool: the sensors whose evidence is used.
-        target: (batch, modality) bool: the sensors whose samples are scored.
+        keep: (row, modality) bool, the sensors whose evidence is used; or (row, modality, step),
+            where it is used. Row k looks at window k % batch.
+        target: the same for the sensors whose samples are scored.
     """
 
     keep: Tensor
     target: Tensor
+
+    def targets(self, modality: int, steps: int) -> Tensor:
+        """Where one modality is scored, (row, step)."""
+        target = self.target[:, modality]
+        return target if target.dim() == 2 else target.unsqueeze(-1).expand(-1, steps)
 
 
 def full_view(present: Tensor) -> View:
@@ -26,27 +33,79 @@ def full_view(present: Tensor) -> View:
     return View(keep=present, target=present)
 
 
-def subset_view(present: Tensor, generator: torch.Generator, one_out: float = 0.6) -> View:
-    """A random proper subset of each window's sensors speaks; the rest are scored.
+def subset_view(
+    present: Tensor, generator: torch.Generator, one_out: float = 0.6, views: int = 1
+) -> View:
+    """Random proper subsets of each window's sensors speak; the rest are scored.
 
     A window with n sensors keeps n - 1 of them with probability `one_out`, else a number drawn
-    uniformly from 1 to n - 1. A window with one sensor or none keeps it and scores nothing.
+    uniformly from 1 to n - 1. A window with one sensor or none keeps it and scores nothing. The
+    views of one window leave out its sensors in turn, so that n views score every one.
 
     Args:
         present: (batch, modality) bool, which sensors each window has.
         generator: source of randomness.
         one_out: probability of leaving out just one.
+        views: how many subsets of each window.
 
     Returns:
-        A view with `keep` and `target` disjoint, their union `present`.
+        A view with `keep` and `target` disjoint, their union `present`, of views * batch rows.
     """
-    count = present.sum(-1)
-    leave_one = torch.rand(len(present), generator=generator) < one_out
-    uniform = torch.rand(len(present), generator=generator)
+    batch, count = len(present), present.sum(-1)
+    order = torch.rand(present.shape, generator=generator).masked_fill(~present, 2.0)
+    rank = order.argsort(-1).argsort(-1)
+    turn = torch.arange(views).view(-1, 1, 1)
+    rank = (rank + turn) % count.clamp_min(1).unsqueeze(-1)
+    leave_one = torch.rand(views, batch, generator=generator) < one_out
+    uniform = torch.rand(views, batch, generator=generator)
     drawn = 1 + (uniform * (count - 1).clamp_min(1)).long()
     size = torch.where(leave_one, count - 1, drawn)
     size = torch.where(count < 2, count, size)
-    order = torch.rand(present.shape, generator=generator).masked_fill(~present, 2.0)
-    rank = order.argsort(-1).argsort(-1)
-    keep = present & (rank < size.unsqueeze(-1))
-    return View(keep=keep, target=present & ~keep)
+    keep = (present & (rank < size.unsqueeze(-1))).flatten(0, 1)
+    return View(keep=keep, target=present.repeat(views, 1) & ~keep)
+
+
+def gap_view(
+    view: View,
+    present: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    share: float,
+    reach: int,
+    shortest: int = 1,
+) -> View:
+    """Some windows of a view with a gap in which no sensor speaks and every one is scored.
+
+    Without gaps in training the guide takes silence for certainty. The gap's length is
+    log-uniform from `shortest` to twice the window, its centre uniform over the window, so that
+    some windows are silent throughout. Evidence is dropped up to `reach` steps beyond the gap,
+    since a step's evidence has seen samples that far away: what is scored never speaks.
+
+    Args:
+        view: whose `keep` and `target` are (row, modality).
+        present: (batch, modality) bool, which sensors each window has.
+        steps: length of the windows.
+        generator: source of randomness.
+        share: of the rows that get a gap.
+        reach: steps that evidence looks to either side.
+        shortest: least length of a gap, steps.
+
+    Returns:
+        A view of (row, modality, step).
+    """
+    rows = len(view.keep)
+    present = present.repeat(rows // len(present), 1)
+    chosen = torch.rand(rows, generator=generator) < share
+    ratio = math.log(max(2 * steps, shortest) / shortest)
+    length = shortest * torch.exp(ratio * torch.rand(rows, generator=generator))
+    start = steps * torch.rand(rows, generator=generator) - length / 2
+    step = torch.arange(steps)
+    first, last = start.floor().unsqueeze(-1), (start + length).ceil().unsqueeze(-1)
+    chosen = chosen.unsqueeze(-1)
+    gap = (chosen & (step >= first) & (step < last)).unsqueeze(1)
+    silent = (chosen & (step >= first - reach) & (step < last + reach)).unsqueeze(1)
+    return View(
+        keep=view.keep.unsqueeze(-1) & ~silent,
+        target=view.target.unsqueeze(-1) | (present.unsqueeze(-1) & gap),
+    )

@@ -55,6 +55,11 @@ class SensorEncoder(nn.Module):
         nn.init.zeros_(self.to_nuisance.weight)
         nn.init.zeros_(self.to_nuisance.bias)
 
+    @property
+    def reach(self) -> int:
+        """How many steps to either side a step's evidence looks."""
+        return 3 + -(-4 // self.basis.size)
+
     def name_index(self, channels: list[tuple[str, ...]]) -> Tensor:
         """(batch, channel) rows of the name embedding; 0 for a name not trained on."""
         known = {name: k + 1 for k, name in enumerate(self.names)}

@@ -48,18 +48,21 @@ class Evidence:
         """Lambda and H over the kept modalities.
 
         Args:
-            keep: (batch, modality) bool in the order of `sensors`; None keeps all.
+            keep: (row, modality) or (row, modality, step) bool in the order of `sensors`, row k
+                of window k % batch; None keeps all.
 
         Returns:
-            Two tensors (batch, step, evidence).
+            Two tensors (row, step, evidence).
         """
         reference = next(iter(self.sensors.values())).precision
-        precision, weighted = reference.new_zeros(self.shape), reference.new_zeros(self.shape)
+        rows = self.shape[0] if keep is None else len(keep)
+        shape = (rows // self.shape[0], *self.shape)
+        precision, weighted = reference.new_zeros(shape), reference.new_zeros(shape)
         for k, sensor in enumerate(self.sensors.values()):
             if keep is None:
                 precision, weighted = precision + sensor.precision, weighted + sensor.weighted
             else:
-                kept = keep[:, k, None, None]
+                kept = keep[:, k].view(*shape[:2], -1, 1)
                 precision = precision + torch.where(kept, sensor.precision, 0.0)
                 weighted = weighted + torch.where(kept, sensor.weighted, 0.0)
-        return precision, weighted
+        return precision.flatten(0, 1), weighted.flatten(0, 1)

@@ -161,6 +161,11 @@ class StateSpaceModel(nn.Module):
         """q(z_{1:T} | the kept modalities); `keep` as in `Evidence.total`."""
         return self.guide_network(*evidence.total(keep))
 
+    @property
+    def reach(self) -> int:
+        """How many steps to either side the evidence of any sensor looks."""
+        return max(self.encoder(name).reach for name in self.spec.sensors)
+
     def encoder(self, modality: str) -> SensorEncoder:
         """The encoder of a modality."""
         return cast(SensorEncoder, self.encoders[modality])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from latentphys.learning import terms
 from latentphys.learning.objective import Objective, score_batch
-from latentphys.learning.views import View
+from latentphys.learning.views import View, gap_view, subset_view
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.emissions import PatchEmission
 from latentphys.model.statespace import StateSpaceModel
@@ -103,9 +103,10 @@ def _view(batch: Batch, *scored: str) -> View:
 @torch.no_grad()
 def test_cross_with_one_draw_is_its_log_likelihood(make_model: Make, make_batch: MakeBatch) -> None:
     model, batch = make_model(), make_batch()
-    q = model.guide_of(model.evidence(batch), _view(batch, "ppg").keep)
+    evidence, view = model.evidence(batch), _view(batch, "ppg")
+    q = model.guide_of(evidence, view.keep)
     torch.manual_seed(5)
-    score = terms.cross(model, batch, _view(batch, "ppg"), q, draws=1)
+    score = terms.cross(model, batch, evidence, view, q, draws=1)
     torch.manual_seed(5)
     z = q.rsample(torch.Size((1,)))[0]
     eps = torch.randn(1, len(batch), 1, 2, dtype=torch.float64)[0]
@@ -124,11 +125,106 @@ def test_cross_scores_each_windows_own_targets(make_model: Make, make_batch: Mak
     )  # columns are the batch's, not the model's
     view = _view(batch, "resp")
     view.target[1] = False
-    q = model.guide_of(model.evidence(batch), view.keep)
-    score = terms.cross(model, batch, view, q, draws=3)
+    evidence = model.evidence(batch)
+    q = model.guide_of(evidence, view.keep)
+    score = terms.cross(model, batch, evidence, view, q, draws=3)
     assert list(score) == ["ppg", "resp"]
     assert (score["resp"] != 0).tolist() == [True, False, True]
     assert (score["ppg"] == 0).all()
+
+
+@torch.no_grad()
+def test_several_views_at_once_are_the_views_one_by_one(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(), make_batch()
+    for emission in model.emissions.values():
+        emission.modulation.weight.zero_()  # type: ignore[union-attr, operator]
+    evidence, present = model.evidence(batch), torch.ones(3, 3, dtype=torch.bool)
+    both = subset_view(present, torch.Generator().manual_seed(3), views=2)
+    q = _certain(model.guide_of(evidence, both.keep))
+    together = terms.cross(model, batch, evidence, both, q, draws=2, beta=0.5)
+    for half in (slice(0, 3), slice(3, 6)):
+        view = View(both.keep[half], both.target[half])
+        own = _certain(model.guide_of(evidence, view.keep))
+        torch.testing.assert_close(own.mean, q.mean[half])
+        alone = terms.cross(model, batch, evidence, view, own, draws=2)
+        for name, score in alone.items():
+            torch.testing.assert_close(together[name][half], score)
+
+
+def _certain(q: GaussMarkov) -> GaussMarkov:
+    return GaussMarkov(q.mean, q.correlation, torch.full_like(q.scale, 1e-300))
+
+
+def test_beta_weighs_gradients_and_leaves_the_value(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(), make_batch(windows=1)
+    gradients, values = [], []
+    for beta in (0.0, 1.0):
+        torch.manual_seed(0)
+        evidence = model.evidence(batch)
+        q = model.guide_of(evidence, _view(batch, "ppg").keep)
+        emission = model.emission("ppg")
+        score = terms.cross(model, batch, evidence, _view(batch, "ppg"), q, 1, beta)["ppg"]
+        (gradient,) = torch.autograd.grad(score, emission.head.bias)
+        values.append(score.detach())
+        gradients.append(gradient[:4])
+    torch.testing.assert_close(*values)
+    assert not torch.allclose(gradients[0], gradients[1])
+    # at beta = 1 the mean's gradient is the residual's, whatever the scale
+    torch.manual_seed(0)
+    z = q.path(torch.randn(1, *q.mean.shape, dtype=torch.float64))
+    eps = torch.randn(1, 1, 1, 2, dtype=torch.float64)
+    loc, _ = emission.moments(z, eps, model.name_index("ppg", batch), batch.offset["ppg"])
+    residual = torch.where(batch.mask["ppg"], batch.values["ppg"] - loc[0], 0.0)
+    torch.testing.assert_close(gradients[1], residual.sum((0, 1, 2)) / terms.seconds(batch))
+
+
+@torch.no_grad()
+def test_what_is_scored_in_a_gap_never_speaks(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = make_model(), make_batch(windows=40, steps=24, holes=0.0)
+    present = torch.ones(40, 3, dtype=torch.bool)
+    view = gap_view(
+        View(present, ~present),
+        present,
+        batch.steps,
+        torch.Generator().manual_seed(0),
+        share=1.0,
+        reach=model.reach,
+    )
+    changed = make_batch(windows=40, steps=24, holes=0.0)
+    for k, name in enumerate(changed.values):
+        inside = view.targets(k, batch.steps)
+        assert inside.any()
+        changed.values[name][inside] += 3.0
+    one, two = (model.evidence(b) for b in (batch, changed))
+    assert not torch.equal(one.total()[0], two.total()[0])
+    for before, after in zip(one.total(view.keep), two.total(view.keep), strict=True):
+        assert torch.equal(before, after)
+
+
+@torch.no_grad()
+def test_cross_scores_a_gap_alone(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = make_model(), make_batch(windows=1, holes=0.0)
+    keep, target = torch.ones(1, 3, 12).bool(), torch.zeros(1, 3, 12).bool()
+    keep[..., 3:9], target[..., 5:7] = False, True
+    evidence = model.evidence(batch)
+    evidence.sensors["ppg"].nuisance.scale = torch.full((1, 1, 2), 1e-300, dtype=torch.float64)
+    q = model.guide_of(evidence, keep)
+    torch.manual_seed(5)
+    score = terms.cross(model, batch, evidence, View(keep, target), q, draws=1)["ppg"]
+    torch.manual_seed(5)
+    z = q.rsample(torch.Size((1,)))[0]
+    emission = model.emission("ppg")(
+        z,
+        evidence.sensors["ppg"].nuisance.loc,  # it speaks outside the gap: its own nuisance
+        model.name_index("ppg", batch),
+        batch.offset["ppg"],
+    )
+    by_hand = emission.log_prob(batch.values["ppg"])[:, 5:7].sum() / terms.seconds(batch)
+    torch.testing.assert_close(score, by_hand.unsqueeze(0))
 
 
 @torch.no_grad()
@@ -154,7 +250,7 @@ def test_missing_teaches_the_subset_alone(
     for miss in (0.0, 1.0):
         torch.manual_seed(0)
         model.zero_grad()
-        objective = Objective(cross=0.0, miss=miss, teach_only=teach_only)
+        objective = Objective(cross=0.0, miss=miss, views=1, teach_only=teach_only)
         score_batch(model, batch, objective, torch.Generator().manual_seed(0)).loss.backward()
         weights = [model.encoder(name).to_evidence.weight.grad for name in ("ppg", "resp")]
         gradients.append([w.clone() for w in weights if w is not None])
@@ -205,7 +301,8 @@ def _spread_gradient(model: StateSpaceModel, batch: Batch, draws: int) -> float:
     log_spread = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
     q = GaussMarkov(torch.zeros_like(log_spread), torch.zeros_like(log_spread), log_spread.exp())
     view = View(keep=torch.zeros(shape[0], 1).bool(), target=torch.ones(shape[0], 1).bool())
-    score = terms.cross(model, batch, view, q, draws)["resp"].sum() * terms.seconds(batch)
+    evidence = model.evidence(batch)
+    score = terms.cross(model, batch, evidence, view, q, draws)["resp"].sum() * terms.seconds(batch)
     (gradient,) = torch.autograd.grad(score, log_spread)
     return float(gradient[:, 0, 0].mean())
 

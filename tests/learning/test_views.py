@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from latentphys.learning.views import full_view, subset_view
+from latentphys.learning.views import View, full_view, gap_view, subset_view
 
 
 def _present(count: int = 4000, modalities: int = 4) -> torch.Tensor:
@@ -46,3 +46,55 @@ def test_a_subset_is_a_function_of_its_generator() -> None:
     )
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
+
+
+def test_the_views_of_a_window_leave_out_its_sensors_in_turn() -> None:
+    present = _present()
+    view = subset_view(present, torch.Generator().manual_seed(1), one_out=1.0, views=4)
+    target = view.target.view(4, *present.shape)
+    count = present.sum(-1)
+    for n in (2, 3, 4):  # with as many views as sensors each is scored equally often
+        scored = target[:n, count == n].sum(0)
+        assert torch.equal(scored, present[count == n].long())
+    mixed = subset_view(present, torch.Generator().manual_seed(1), one_out=0.5, views=3)
+    assert torch.equal(mixed.keep | mixed.target, present.repeat(3, 1))
+    assert not torch.equal(*mixed.keep.view(3, *present.shape)[:2])
+
+
+def _gaps(share: float = 1.0, steps: int = 100, reach: int = 4) -> tuple[View, View]:
+    whole = subset_view(_present(), torch.Generator().manual_seed(1))
+    rng = torch.Generator().manual_seed(2)
+    return whole, gap_view(whole, _present(), steps, rng, share=share, reach=reach, shortest=5)
+
+
+def test_in_a_gap_no_sensor_speaks_and_every_one_is_scored() -> None:
+    whole, view = _gaps()
+    gap = (view.target & whole.keep.unsqueeze(-1)).any(1)
+    assert (
+        view.target == (whole.target.unsqueeze(-1) | (_present().unsqueeze(-1) & gap.unsqueeze(1)))
+    ).all()
+    loud = view.keep.any(1)
+    near = torch.nn.functional.max_pool1d(gap.double().unsqueeze(1), 9, 1, 4).squeeze(1) > 0
+    assert not (loud & near).any()  # four steps to either side of what is scored are silent too
+    kept = whole.keep.any(1, keepdim=True) & ~near
+    assert torch.equal(loud, kept)
+
+
+def test_gaps_are_of_every_length_everywhere() -> None:
+    whole, view = _gaps()
+    length = (view.target & whole.keep.unsqueeze(-1)).any(1).sum(-1)[whole.keep.any(-1)]
+    assert length.max() == 100
+    assert 0.1 < float((length < 10).double().mean()) < 0.5
+    assert 0.1 < float((length > 50).double().mean()) < 0.5
+    assert 0.02 < float((length == 100).double().mean()) < 0.3  # silence throughout
+    reached = (view.target & whole.keep.unsqueeze(-1)).any(1).double().mean(0)
+    assert reached.min() > 0.5 * reached.max()
+
+
+def test_a_share_of_the_windows_has_a_gap() -> None:
+    whole, view = _gaps(share=0.3)
+    spoken = whole.keep.any(-1)
+    full = view.keep.any(1).all(-1)[spoken]
+    assert abs(float(full.double().mean()) - 0.7) < 0.03
+    _, none = _gaps(share=0.0)
+    assert torch.equal(none.keep, whole.keep.unsqueeze(-1).expand(-1, -1, 100))
