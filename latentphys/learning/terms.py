@@ -86,6 +86,10 @@ class _Traces:
         total = observed_log_prob(log_prob, self.mask)
         return total.new_zeros(rows).index_add(0, self.row, total)
 
+    def channels_of(self, rows: int) -> Tensor:
+        """How many of the traces each row of the view has, at least 1, (rows,)."""
+        return torch.bincount(self.row, minlength=rows).clamp_min(1)
+
 
 def elbo(
     model: StateSpaceModel,
@@ -157,9 +161,12 @@ def cross(
     """L_cross and L_mask: log p_S(x^m) of the samples the view scores, z ~ q_S.
 
     A sensor outside S has eps^m ~ N(0, I); one that speaks outside a gap has eps^m ~ q(eps^m | x).
-    p_S(x_i) is the normal with the moments of K decoded draws,
+    p_S(x_i) is of the emission's family with the moments of K decoded draws,
 
-        N(x_i ; mean_k mu_ik, mean_k (mu_ik - mean_k mu_ik)^2 + mean_k sigma_ik^2).
+        E x_i = mean_k mu_ik,    Var x_i = mean_k (mu_ik - E x_i)^2 + mean_k Var(x_i | z_k),
+
+    and a modality's score is the mean over its channels, so that twelve leads weigh no more than
+    one.
 
     The draws are antithetic pairs: where decoding is linear their mean has no noise, which would
     cost likelihood and so pull q_S narrower than is honest. What is left is the noise of the
@@ -167,7 +174,8 @@ def cross(
     mean: 0.94 at K = 4, 1.00 at K = 32; with independent draws 0.69 and 0.97). K = 1 is the
     single-draw log-likelihood.
 
-    The gradient of each sample is weighed by Var(x_i)^beta, held fixed, and the value is not.
+    The gradient of each sample is weighed by Var(x_i)^beta, held fixed and with mean 1 over the
+    modality's samples; the value is not.
     At beta = 0 a hard sample buys a wide spread and its mean stops learning; at beta = 1 the mean
     learns as by squared error.
 
@@ -195,9 +203,12 @@ def cross(
         score = paths.new_zeros(rows)
         if len(traces.row):
             eps = _nuisance(sensor, traces, view.keep[:, k], draws)
-            predictive = _predictive(model.emission(name), paths[:, traces.row], eps, traces)
-            log_prob = _weighed(predictive.log_prob(traces.values), predictive.variance, beta)
-            score = traces.by_row(log_prob, rows)
+            emission = model.emission(name)
+            loc, variance = _predictive(emission, paths[:, traces.row], eps, traces)
+            log_prob = emission.spread(loc, variance).log_prob(traces.values)
+            weight = _weight(variance, traces.mask, beta)
+            log_prob = weight * log_prob + ((1.0 - weight) * log_prob).detach()
+            score = traces.by_row(log_prob, rows) / traces.channels_of(rows)
         scores[name] = score / seconds(batch)
     return scores
 
@@ -217,18 +228,19 @@ def _mirrored(draws: int, like: Tensor) -> Tensor:
     return torch.cat([half, -half])[:draws]
 
 
-def _weighed(log_prob: Tensor, variance: Tensor, beta: float) -> Tensor:
-    """The same values with gradients weighed by variance^beta."""
-    if beta == 0.0:
-        return log_prob
+def _weight(variance: Tensor, mask: Tensor, beta: float) -> Tensor:
+    """variance^beta over its mean among the samples in `mask`: no modality outweighs another."""
     weight = variance.detach() ** beta
-    return weight * log_prob + ((1.0 - weight) * log_prob).detach()
+    counted = mask & torch.isfinite(weight)  # one broken sample breaks its own window alone
+    return weight * counted.sum() / torch.where(counted, weight, 0.0).sum()
 
 
-def _predictive(emission: PatchEmission, paths: Tensor, eps: Tensor, traces: _Traces) -> Normal:
-    """The moment-matched predictive of some traces, over (row, step, 1, patch)."""
+def _predictive(
+    emission: PatchEmission, paths: Tensor, eps: Tensor, traces: _Traces
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of K decoded draws of some traces, (trace, step, 1, patch) each."""
     loc, scale = emission.moments(paths, eps, traces.name, traces.offset)
     variance = emission.variance(scale).mean(0)
     if len(paths) > 1:
         variance = variance + loc.var(0, correction=0)
-    return Normal(loc.mean(0), variance.sqrt(), validate_args=False)
+    return loc.mean(0), variance

@@ -130,7 +130,10 @@ class _Run:
     ) -> None:
         self.model, self.objective, self.plan, self.progress = model, objective, plan, progress
         self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+            model.parameters(),
+            lr=plan.learning_rate,
+            weight_decay=plan.weight_decay,
+            fused=True,
         )
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.average = _Average(model, plan.average)

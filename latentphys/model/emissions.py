@@ -76,7 +76,7 @@ class PatchEmission(nn.Module):
         gain, shift = self.modulation(torch.cat([nuisance, embedded], dim=-1)).chunk(2, dim=-1)
         gain, shift = gain.unsqueeze(-3), shift.unsqueeze(-3)
         x = self.from_latent(z).unsqueeze(-2) * (1.0 + gain) + shift
-        x = F.gelu(self.hidden(F.gelu(x)))
+        x = F.silu(self.hidden(F.silu(x)))
         curve, log_scale = self.head(x).split([self.basis.size, self.scale_basis.size], dim=-1)
         curve = curve + self.straight(z).unsqueeze(-2)
         at = offset.unsqueeze(-2)
@@ -98,6 +98,13 @@ class PatchEmission(nn.Module):
         if self.tail is None:
             return Normal(loc, scale, validate_args=False)
         return StudentT(self.degrees_of_freedom(), loc, scale, validate_args=False)
+
+    def spread(self, loc: Tensor, variance: Tensor) -> TorchDistribution:
+        """This emission's noise family around a location, with a given variance."""
+        if self.tail is None:
+            return Normal(loc, variance.sqrt(), validate_args=False)
+        nu = self.degrees_of_freedom()
+        return StudentT(nu, loc, (variance * (nu - 2.0) / nu).sqrt(), validate_args=False)
 
     def degrees_of_freedom(self) -> Tensor:
         """nu > 2 of the Student-t likelihood, so that its variance exists."""

@@ -115,10 +115,9 @@ class SensorEncoder(nn.Module):
         seen = mask.any(-1)
         patch = self.basis.to_patch(values, mask, offset)
         trace = torch.stack([patch, seen.unsqueeze(-1).expand_as(patch).to(patch)], dim=1)
-        x = F.gelu(self.fine(trace.flatten(2)))
-        x = self.coarse(x)
-        x = self.blocks(F.gelu(x + self.name_embedding(name).unsqueeze(-1)))
-        return x.transpose(1, 2), seen.unsqueeze(-1).to(x)
+        x = self.coarse(F.silu(self.fine(trace.flatten(2)))).transpose(1, 2)
+        x = self.blocks(F.silu(x + self.name_embedding(name).unsqueeze(1)))
+        return x, seen.unsqueeze(-1).to(x)
 
     def _pool(self, features: Tensor, seen: Tensor) -> Tensor:
         """eps's loc and spread from the mean of the observed steps, (row, 2 * nuisance)."""

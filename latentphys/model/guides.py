@@ -44,8 +44,7 @@ class PyramidGuide(nn.Module):
     def forward(self, precision: Tensor, weighted: Tensor) -> GaussMarkov:
         """Lambda and H (batch, step, evidence) -> q over (batch,) paths (step, latent)."""
         features = torch.cat([weighted / (1.0 + precision), torch.log1p(precision)], dim=-1)
-        x = self.pyramid(features.transpose(1, 2)).transpose(1, 2)
-        mean, carry, spread = self.head(x).chunk(3, dim=-1)
+        mean, carry, spread = self.head(self.pyramid(features)).chunk(3, dim=-1)
         return GaussMarkov(
             MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT),
             0.999 * torch.tanh(carry),

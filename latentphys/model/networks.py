@@ -7,34 +7,69 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class ChannelNorm(nn.Module):
-    """Layer norm over the features of one step of a (batch, feature, step) tensor."""
+class ByteDropout(nn.Module):
+    """Dropout whose mask takes a byte of randomness a value; on a CPU `nn.Dropout` takes a
+    float's, a quarter of a training step.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        rate: probability of zero, held to a multiple of 1/256.
+    """
+
+    def __init__(self, rate: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.dropped = round(256 * rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, feature, step) -> the same shape."""
-        return self.norm(x.transpose(1, 2)).transpose(1, 2)
+        """Any shape; what is kept is scaled up so that the mean stays."""
+        if not self.training or not self.dropped:
+            return x
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
+        noise = words.random_(-(2**63), None).view(torch.uint8)[: x.numel()].view(x.shape)
+        return x * ((noise >= self.dropped).to(x.dtype) * (256.0 / (256.0 - self.dropped)))
+
+
+class StepConv(nn.Module):
+    """A convolution over the steps of (batch, step, feature), as one matrix product.
+
+    Args:
+        width_in, width_out: features.
+        kernel: steps it sees.
+        stride: steps it moves.
+        dilation: steps between those it sees.
+    """
+
+    def __init__(
+        self, width_in: int, width_out: int, kernel: int, stride: int = 1, dilation: int = 1
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.places = [dilation * k for k in range(kernel)]
+        self.padding = (dilation * (kernel - 1) + 2 - stride) // 2
+        self.linear = nn.Linear(kernel * width_in, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, step, width_in) -> (batch, step / stride, width_out)."""
+        steps = x.shape[1]
+        x = F.pad(x, (0, 0, self.padding, self.padding))
+        seen = [x[:, at : at + steps : self.stride] for at in self.places]
+        return self.linear(torch.cat(seen, dim=-1))
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(gelu(conv(norm(x)))), over (batch, feature, step)."""
+    """x + linear(silu(conv(norm(x)))), over (batch, step, feature)."""
 
     def __init__(
         self, width: int, kernel: int = 3, dilation: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.norm = ChannelNorm(width)
-        padding = dilation * (kernel // 2)
-        self.inner = nn.Conv1d(width, width, kernel, padding=padding, dilation=dilation)
-        self.drop = nn.Dropout(dropout)
-        self.outer = nn.Conv1d(width, width, 1)
+        self.norm = nn.LayerNorm(width)
+        self.inner = StepConv(width, width, kernel, dilation=dilation)
+        self.drop = ByteDropout(dropout)
+        self.outer = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, feature, step) -> the same shape."""
-        return x + self.outer(self.drop(F.gelu(self.inner(self.norm(x)))))
+        """(batch, step, feature) -> the same shape."""
+        return x + self.outer(self.drop(F.silu(self.inner(self.norm(x)))))
 
 
 class StepPyramid(nn.Module):
@@ -56,45 +91,32 @@ class StepPyramid(nn.Module):
     def __init__(self, width_in: int, widths: tuple[int, ...], dropout: float = 0.0) -> None:
         super().__init__()
         self.factor = 2 ** (len(widths) - 1)
-        self.entry = nn.Conv1d(width_in, widths[0], 1)
+        self.entry = nn.Linear(width_in, widths[0])
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.down_blocks = nn.ModuleList([ResidualBlock(w, dropout=dropout) for w in widths])
-        self.halve = nn.ModuleList(
-            [
-                nn.Conv1d(fine, coarse, 4, stride=2, padding=1)
-                for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-            ]
-        )
-        self.peaks = nn.ModuleList(
-            [
-                nn.Conv1d(fine, coarse, 1)
-                for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-            ]
-        )
+        self.halve = nn.ModuleList([StepConv(fine, coarse, 4, stride=2) for fine, coarse in pairs])
+        self.peaks = nn.ModuleList([nn.Linear(fine, coarse) for fine, coarse in pairs])
         self.bottom = nn.Sequential(
             ResidualBlock(widths[-1], kernel=5, dropout=dropout),
             ResidualBlock(widths[-1], kernel=5, dropout=dropout),
         )
-        self.widen = nn.ModuleList(
-            [
-                nn.Conv1d(coarse, fine, 1)
-                for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-            ]
-        )
+        self.widen = nn.ModuleList([nn.Linear(coarse, fine) for fine, coarse in pairs])
         self.up_blocks = nn.ModuleList([ResidualBlock(w, dropout=dropout) for w in widths[:-1]])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, width_in, step) -> (batch, widths[0], step)."""
-        steps = x.shape[-1]
-        x = self.entry(F.pad(x, (0, -steps % self.factor)))
+        """(batch, step, width_in) -> (batch, step, widths[0])."""
+        steps = x.shape[1]
+        x = self.entry(F.pad(x, (0, 0, 0, -steps % self.factor)))
         skips = []
         for level, block in enumerate(self.down_blocks):
             x = block(x)
             if level < len(self.halve):
                 skips.append(x)
-                x = self.halve[level](x) + self.peaks[level](F.max_pool1d(x, 2))
+                highest = torch.maximum(x[:, ::2], x[:, 1::2])
+                x = self.halve[level](x) + self.peaks[level](highest)
         x = self.bottom(x)
         for level in reversed(range(len(self.up_blocks))):
             coarse = self.widen[level](x)
-            x = skips[level] + torch.repeat_interleave(coarse, 2, dim=-1)
+            x = skips[level] + torch.repeat_interleave(coarse, 2, dim=1)
             x = self.up_blocks[level](x)
-        return x[..., :steps]
+        return x[:, :steps]

@@ -173,13 +173,15 @@ def test_beta_weighs_gradients_and_leaves_the_value(
         gradients.append(gradient[:4])
     torch.testing.assert_close(*values)
     assert not torch.allclose(gradients[0], gradients[1])
-    # at beta = 1 the mean's gradient is the residual's, whatever the scale
+    # at beta = 1 the mean's gradient is the residual's, whatever the spread
     torch.manual_seed(0)
     z = q.path(torch.randn(1, *q.mean.shape, dtype=torch.float64))
     eps = torch.randn(1, 1, 1, 2, dtype=torch.float64)
-    loc, _ = emission.moments(z, eps, model.name_index("ppg", batch), batch.offset["ppg"])
+    loc, scale = emission.moments(z, eps, model.name_index("ppg", batch), batch.offset["ppg"])
     residual = torch.where(batch.mask["ppg"], batch.values["ppg"] - loc[0], 0.0)
-    torch.testing.assert_close(gradients[1], residual.sum((0, 1, 2)) / terms.seconds(batch))
+    mean_variance = scale[0][batch.mask["ppg"]].square().mean()
+    by_hand = residual.sum((0, 1, 2)) / mean_variance / terms.seconds(batch)
+    torch.testing.assert_close(gradients[1], by_hand)
 
 
 @torch.no_grad()
