@@ -78,7 +78,7 @@ def write_netcdf(record: Record, path: Path) -> None:
         encoding[group.path] = {
             name: {"_FillValue": None} for name, v in group.variables.items() if v.dtype.kind == "f"
         }
-        if group.path.startswith("/signals/"):
+        if group.path.startswith(("/signals/", "/images/")):
             encoding[group.path]["values"] |= {"zlib": True, "complevel": 1, "shuffle": True}
     with beside(Path(path)) as part:
         tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)

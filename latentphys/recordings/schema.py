@@ -5,9 +5,10 @@ NetCDF and Zarr hold the same tree, so a recording reads the same from either.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import xarray as xr
@@ -18,8 +19,12 @@ from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.quantised import dequantised, quantised
 from latentphys.recordings.record import Record, rate_of
 
-SCHEMA = 1
+# 1 had no images and texts; what it has reads the same.
+SCHEMA = 2
+READABLE = (1, 2)
 VERSION = "latentphys_schema"
+# Groups with one group a name in them, as the header lists them.
+_NAMED = ("signals", "images", "texts", "annotations")
 _TEXTS = ("subject", "record", "study", "attrs", "summary")
 
 
@@ -28,8 +33,8 @@ def to_tree(record: Record, dtype: str | None = None) -> xr.DataTree:
 
     Args:
         record: what to write.
-        dtype: "float32" or "int16" (with a scale a channel) for the signals; None keeps each
-            signal's own, so that it comes back bit for bit.
+        dtype: "float32" or "int16" (with a scale a channel, or for all of a modality's images)
+            for signals and images; None keeps each one's own, so that it comes back bit for bit.
 
     Raises:
         WriteError: an attribute or an array of a kind that the schema does not hold.
@@ -46,7 +51,14 @@ def to_tree(record: Record, dtype: str | None = None) -> xr.DataTree:
     groups = {"/": xr.Dataset(attrs=root)}
     for name, signal in record.signals.items():
         what = f"modality {name!r} of {where}"
-        groups[f"/signals/{node(name, what)}"] = _signal(signal, what, dtype)
+        groups[f"/signals/{node(name, what)}"] = _sampled(signal, what, dtype)
+    for name, frames in record.images.items():
+        what = f"images {name!r} of {where}"
+        groups[f"/images/{node(name, what)}"] = _sampled(frames, what, dtype)
+    for name, text in record.texts.items():
+        what = f"text {name!r} of {where}"
+        value = xr.Variable((), _storable(np.array(text, dtype=object), what))
+        groups[f"/texts/{node(name, what)}"] = xr.Dataset({"values": value})
     if record.inputs is not None:
         groups["/inputs"] = _dataset(record.inputs, f"inputs of {where}")
     for name, events in record.annotations.items():
@@ -66,25 +78,33 @@ def from_tree(tree: xr.DataTree, where: str) -> Record:
 
     Raises:
         ReadError: not this schema, a newer version of it, or samples that are not all there.
+
+    Warns:
+        UserWarning: groups that the schema does not know; they are passed over.
     """
     about = header(tree.attrs, where)
+    listing = about["summary"]
+    _warn_of_strangers(tree, listing, where)
     try:
-        signals = {
-            name: _array(tree[f"signals/{node(name)}"].to_dataset(), "channel")
-            for name in about["summary"]["signals"]
-        }
+        signals = {n: _array(_group(tree, "signals", n)) for n in listing["signals"]}
+        images = {n: _array(_group(tree, "images", n)) for n in listing["images"]}
+        texts = {n: str(_group(tree, "texts", n)["values"].values) for n in listing["texts"]}
         annotations = {
-            name: _array(tree[f"annotations/{node(name)}"].to_dataset(), None)
-            for name in about["summary"]["annotations"]
+            n: _array(_group(tree, "annotations", n), timed=False) for n in listing["annotations"]
         }
-        inputs = _array(tree["inputs"].to_dataset(), "input") if "inputs" in tree else None
+        inputs = _array(tree["inputs"].to_dataset()) if "inputs" in tree else None
         truth = _untruth(tree["truth"].to_dataset()) if "truth" in tree else None
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ReadError(
             f"{where} does not hold what its header lists ({error!r}). It is damaged: write or "
             "copy it again."
         ) from error
-    _check_whole(signals, about["summary"]["signals"], where)
+    _check_whole(signals | images, {**listing["signals"], **listing["images"]}, where)
+    if cut := [name for name, text in texts.items() if len(text) != listing["texts"][name]]:
+        raise ReadError(
+            f"{where} does not hold the whole of its texts {listed(cut)}, as its header counts "
+            "their letters. Write or copy it again."
+        )
     return Record(
         signals=signals,
         subject=about["subject"],
@@ -94,6 +114,8 @@ def from_tree(tree: xr.DataTree, where: str) -> Record:
         annotations=annotations,
         truth=truth,
         attrs=about["attrs"],
+        images=images,
+        texts=texts,
     )
 
 
@@ -119,15 +141,18 @@ def header(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
             f"{where} is not a recording of latentphys: it has no attribute {VERSION}. Read "
             "files of other programs with what wrote them, then use Record.from_arrays."
         )
-    if version != SCHEMA:
+    if version not in READABLE:
         raise ReadError(
-            f"{where} is of schema version {version}, this release reads version {SCHEMA}. "
-            "Update latentphys, or have the record written again by this release."
+            f"{where} is of schema version {version}, this release reads versions "
+            f"{listed(READABLE)}. Update latentphys, or have the record written again by this "
+            "release."
         )
     try:
         texts = {name: str(attrs[name]) for name in _TEXTS}
         summary = dict(json.loads(texts["summary"]))
         summary["signals"] = dict(summary["signals"])
+        summary["images"] = dict(summary.get("images", {}))
+        summary["texts"] = {n: int(size) for n, size in dict(summary.get("texts", {})).items()}
         summary["annotations"] = list(summary["annotations"])
         summary["duration_s"] = float(summary["duration_s"])
         plain = dict(json.loads(texts["attrs"]))
@@ -145,10 +170,11 @@ def lazy_record(
     """The lazy form of a record, told from its `header` alone.
 
     Raises:
-        ReadError: a header without signals or names.
+        ReadError: a header without names, or without signals, images and texts.
     """
-    signals = about["summary"]["signals"]
-    if not (signals and about["record"] and about["subject"]):
+    listing, signals = about["summary"], about["summary"]["signals"]
+    something = signals or listing["images"] or listing["texts"]
+    if not (something and about["record"] and about["subject"]):
         raise ReadError(f"{where} names no record, subject or signals. Write the record again.")
     try:
         units = tuple((name, str(each["units"])) for name, each in signals.items())
@@ -189,20 +215,29 @@ def summary_of(record: Record) -> dict[str, Any]:
     `observed` counts the samples that are not NaN; a reader checks it, so that a lost chunk
     cannot pass for a sensor that was off.
     """
-    signals = {}
-    for name, signal in record.signals.items():
-        rate = rate_of(signal)
-        signals[name] = {
-            "units": str(signal.attrs.get("units", "")),
-            "rate_hz": None if math.isnan(rate) else rate,
-            "channels": [str(label) for label in signal["channel"].values],
-            "samples": signal.sizes["time"],
-            "observed": int((~np.isnan(signal.values)).sum()),
-        }
+    signals = {
+        name: {"channels": [str(label) for label in signal["channel"].values], **_told(signal)}
+        for name, signal in record.signals.items()
+    }
+    images = {
+        name: {**_told(each), "sizes": dict(each.sizes)} for name, each in record.images.items()
+    }
     return {
         "duration_s": record.duration_s,
         "signals": signals,
+        "images": images,
+        "texts": {name: len(text) for name, text in record.texts.items()},
         "annotations": list(record.annotations),
+    }
+
+
+def _told(array: xr.DataArray) -> dict[str, Any]:
+    rate = rate_of(array)
+    return {
+        "units": str(array.attrs.get("units", "")),
+        "rate_hz": None if math.isnan(rate) else rate,
+        "samples": array.sizes["time"],
+        "observed": int((~np.isnan(array.values)).sum()),
     }
 
 
@@ -219,13 +254,40 @@ def node(name: str, what: str = "") -> str:
     return plain.replace(".", "%2E") if plain.startswith(".") else plain
 
 
-def _signal(signal: xr.DataArray, what: str, dtype: str | None) -> xr.Dataset:
+def _sampled(array: xr.DataArray, what: str, dtype: str | None) -> xr.Dataset:
+    """A signal or images in the precision that is asked for."""
     if dtype == "int16":
-        whole = _dataset(signal, what)
-        stored, scale, offset = quantised(signal.values, what)
+        whole = _dataset(array, what)
+        stored, scale, offset = quantised(_rows(array.values, array.dims), what)
         grid = {"scale": scale.tolist(), "offset": offset.tolist()}
-        return whole.assign(values=(signal.dims, stored, {**whole["values"].attrs, **grid}))
-    return _dataset(signal if dtype is None else signal.astype(dtype, copy=False), what)
+        values = (array.dims, stored.reshape(array.shape), {**whole["values"].attrs, **grid})
+        return whole.assign(values=values)
+    return _dataset(array if dtype is None else array.astype(dtype, copy=False), what)
+
+
+def _rows(values: np.ndarray, dims: tuple[Hashable, ...]) -> np.ndarray:
+    """What has a scale of its own: a signal's channel, and all images of a modality together."""
+    return values if dims[0] == "channel" else values.reshape(1, -1)
+
+
+def _group(tree: xr.DataTree, kind: str, name: str) -> xr.Dataset:
+    return tree[f"{kind}/{node(name)}"].to_dataset()
+
+
+def _warn_of_strangers(tree: xr.DataTree, listing: Mapping[str, Any], where: str) -> None:
+    """Say what is in a file and not of the schema, so that nobody takes it for read."""
+    strange = [name for name in tree.children if name not in (*_NAMED, "inputs", "truth")]
+    strange += [str(name) for name in tree.data_vars]
+    for kind in _NAMED:
+        known = {node(name) for name in listing[kind]}
+        groups = tree[kind].children if kind in tree.children else ()
+        strange += [f"{kind}/{unquote(name)}" for name in groups if name not in known]
+    if strange:
+        warnings.warn(
+            f"{where} holds more than its header lists and schema version {SCHEMA} knows: "
+            f"{listed(sorted(strange))}. It is not read; open the file with xarray to see it.",
+            stacklevel=2,
+        )
 
 
 def _dataset(array: xr.DataArray, what: str) -> xr.Dataset:
@@ -248,13 +310,13 @@ def _dataset(array: xr.DataArray, what: str) -> xr.Dataset:
     return xr.Dataset({"values": values}, coords=coords)
 
 
-def _array(data: xr.Dataset, axis: str | None) -> xr.DataArray:
-    """The inverse of `_dataset` (and of the int16 form of `_signal`)."""
+def _array(data: xr.Dataset, timed: bool = True) -> xr.DataArray:
+    """The inverse of `_dataset` and `_sampled`; without times it has them from its rate."""
     stored = data["values"]
     values = _loaded(stored.values)
-    if values.dtype == np.int16 and axis == "channel":
+    if values.dtype == np.int16 and "scale" in stored.attrs:
         grid = (np.atleast_1d(stored.attrs[name]).astype(float) for name in ("scale", "offset"))
-        values = dequantised(values, *grid)
+        values = dequantised(_rows(values, stored.dims), *grid).reshape(values.shape)
     attrs: dict[str, Any] = {}
     if "units" in stored.attrs:
         attrs["units"] = str(stored.attrs["units"])
@@ -265,8 +327,8 @@ def _array(data: xr.Dataset, axis: str | None) -> xr.DataArray:
         name: (coord.dims, _loaded(coord.values), _unpacked(coord.attrs))
         for name, coord in data.coords.items()
     }
-    if axis is not None and "time" not in coords:
-        coords["time"] = ("time", np.arange(values.shape[-1]) / attrs["rate_hz"], {})
+    if timed and "time" not in coords:
+        coords["time"] = ("time", np.arange(stored.sizes["time"]) / attrs["rate_hz"], {})
     name = stored.attrs.get("name")
     return xr.DataArray(values, dims=stored.dims, coords=coords, attrs=attrs, name=name)
 
@@ -311,11 +373,26 @@ def _storable(values: np.ndarray, what: str) -> np.ndarray:
         values.dtype == object and all(isinstance(text, str) for text in values.flat)
     )
     if texts:
+        _check_letters(values, what)
         return values.astype(np.dtypes.StringDType())
     raise WriteError(
         f"a file holds numbers, true or false, and text; {what} is {values.dtype}. Convert it, "
         "for instance dates to text and times to seconds."
     )
+
+
+def _check_letters(texts: np.ndarray, what: str) -> None:
+    """Refuse what would come back cut (HDF5 ends a text at a NUL) or is no text at all."""
+    for text in texts.flat:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError as error:
+            raise WriteError(
+                f"a file holds text as UTF-8; {what} has half a letter ({error.reason}, at "
+                f"{error.start}). Decode it anew, or replace what cannot be decoded."
+            ) from error
+        if "\0" in str(text):
+            raise WriteError(f"text in a file has no NUL; {what} has one. Replace it.")
 
 
 def _loaded(values: np.ndarray) -> np.ndarray:
@@ -334,12 +411,12 @@ def _on_the_grid(array: xr.DataArray) -> bool:
 
 
 def _check_whole(
-    signals: Mapping[str, xr.DataArray], listing: Mapping[str, Any], where: str
+    arrays: Mapping[str, xr.DataArray], listing: Mapping[str, Any], where: str
 ) -> None:
     short = [
         name
-        for name, signal in signals.items()
-        if int((~np.isnan(signal.values)).sum()) != listing[name].get("observed")
+        for name, array in arrays.items()
+        if int((~np.isnan(array.values)).sum()) != listing[name].get("observed")
     ]
     if short:
         raise ReadError(

@@ -28,7 +28,7 @@ from latentphys.recordings.errors import (
 )
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.reading import read
-from latentphys.recordings.schema import header, lazy_record, node
+from latentphys.recordings.schema import SCHEMA, VERSION, header, lazy_record, node
 from latentphys.recordings.zarr_format import (
     INDEX,
     META,
@@ -67,8 +67,8 @@ def prepare(
     Args:
         source: anything `latentphys.read` takes.
         target: folder of the store; new, empty, or a store of the same source.
-        dtype: "float32", or "int16" with a scale a channel: half the room, and exact for samples
-            that came from a converter of up to 16 bits.
+        dtype: of signals and images: "float32", or "int16" with a scale a channel: half the room,
+            and exact for samples that came from a converter of up to 16 bits.
         workers: processes on this machine.
         scheduler: address of a Dask scheduler to use instead of processes of its own.
         modalities: channel name -> modality, as for `latentphys.read`.
@@ -188,7 +188,10 @@ class _Store:
         place = self.place(entry)
         if not place.is_dir():
             return False
-        about = header(group_attrs(place), place.name)
+        attrs = group_attrs(place)
+        if attrs.get(VERSION) != SCHEMA:  # an earlier release left out images and texts
+            return False
+        about = header(attrs, place.name)
         found = lazy_record(about, entry.load, place.name)
         same = ("record", "subject", "study", "modalities", "units")
         # Headers give a duration that the samples' own may differ from by a rounding.

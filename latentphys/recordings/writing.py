@@ -1,6 +1,5 @@
 """`write`: a record to a file, in the format of its suffix."""
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,11 +32,5 @@ def write(record: Record, path: Path) -> None:
         raise WriteError(
             f"the suffix says the format, one of {listed(WRITERS)}; got {path.name!r}."
             f"{closest(path.suffix, WRITERS)}"
-        )
-    if path.suffix.lower() in (".nc", ".zarr") and (record.images or record.texts):
-        warnings.warn(
-            f"{path.suffix} does not hold images and texts yet; record {record.record!r} is "
-            "written without.",
-            stacklevel=3,
         )
     writer(record, path)

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ModalityError, ReadError, WriteError
 from latentphys.recordings.lazy import LazyRecord
@@ -32,6 +34,8 @@ META = "zarr.json"
 _CHUNK_S = 60.0
 _LEAST_CHUNK = 4096
 _CHUNKS_A_FILE = 60
+# A megabyte of float32 images a chunk.
+_PIXELS = 2**18
 _BROKEN = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError)
 
 
@@ -109,15 +113,16 @@ def write_tree(record: Record, folder: Path, dtype: str | None = None) -> dict[s
     for group in tree.subtree:
         own: dict[Any, dict[str, Any]]
         own = {n: {"_FillValue": None} for n, v in group.variables.items() if v.dtype.kind == "f"}
-        if group.path.startswith("/signals/"):
+        if group.path.startswith(("/signals/", "/images/")):
             values = group["values"]
-            chunk = _chunk(values.attrs.get("rate_hz"), values.sizes["time"])
-            pieces = min(_CHUNKS_A_FILE, -(-values.sizes["time"] // chunk))
+            length = values.sizes["time"]
+            chunk = _chunk(values) if "channel" in values.dims else _frames(values)
+            pieces = min(_CHUNKS_A_FILE, -(-length // chunk))
             own.setdefault("values", {}).update(
                 # A chunk that gets lost then reads as not observed, and never as zeros.
                 fill_value=MISSING if values.dtype == "int16" else float("nan"),
-                chunks=(values.sizes["channel"], chunk),
-                shards=(values.sizes["channel"], chunk * pieces),
+                chunks=tuple({**values.sizes, "time": chunk}.values()),
+                shards=tuple({**values.sizes, "time": chunk * pieces}.values()),
                 compressors=(BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),),
             )
         encoding[group.path] = own
@@ -158,9 +163,17 @@ def check_no_mapping(modalities: Mapping[str, str]) -> None:
         )
 
 
-def _chunk(rate_hz: float | None, length: int) -> int:
+def _chunk(signal: xr.DataArray) -> int:
+    """Samples a chunk of a signal."""
+    rate_hz = signal.attrs.get("rate_hz")
     wanted = max(_LEAST_CHUNK, round(_CHUNK_S * float(rate_hz))) if rate_hz else _LEAST_CHUNK
-    return min(wanted, length)
+    return min(wanted, signal.sizes["time"])
+
+
+def _frames(images: xr.DataArray) -> int:
+    """Frames a chunk of images, whole ones."""
+    one = images.size // images.sizes["time"]
+    return min(max(1, _PIXELS // one), images.sizes["time"])
 
 
 def _listed_store(path: Path, attrs: Mapping[str, Any]) -> list[LazyRecord]:
@@ -198,8 +211,6 @@ def _lazy(folder: Path, attrs: Mapping[str, Any]) -> LazyRecord:
 
 
 def _load(folder: Path) -> Record:
-    import xarray as xr
-
     group_attrs(folder)  # says it plainly when the folder is gone
     try:
         tree = xr.open_datatree(

@@ -17,6 +17,7 @@ import pytest
 import xarray as xr
 
 from latentphys.recordings.errors import ModalityError, ReadError, WriteError
+from latentphys.recordings.images import image_array
 from latentphys.recordings.netcdf_format import write_netcdf
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
@@ -94,6 +95,25 @@ def rich() -> Record:
     )
 
 
+def with_images_and_texts() -> Record:
+    """Cine of both shapes with holes and coordinates of their own, texts of all kinds."""
+    rng = np.random.default_rng(1)
+    flat = rng.standard_normal((40, 7, 9))
+    flat[3, 2:4] = np.nan
+    cine = image_array(flat.astype(np.float32), 25.0, name="echo", units="dB")
+    cine = cine.assign_coords(x=("x", np.arange(9) * 1.5), y=("y", [f"row {k}" for k in range(7)]))
+    stack = image_array(np.stack([flat[:5], flat[5:10]]), 30.0, name="mri")
+    stack = stack.assign_coords(time=stack.time.values + 0.001)
+    stack = stack.assign_attrs(spacing_xyz=[1.5, 1.5, 8.0])
+    texts = {
+        "report": "Sinusrhythmus, Ödeme 足 🫀\nzweite Zeile\ttab",
+        "none": "",
+        "a/b": "x" * 300_000,
+        ".": " ",
+    }
+    return replace(rich(), images={"echo": cine, "MRI/short axis": stack}, texts=texts)
+
+
 def assert_same(a: Record, b: Record) -> None:
     assert (a.subject, a.record, a.study, a.attrs) == (b.subject, b.record, b.study, b.attrs)
     assert a.modalities == b.modalities
@@ -101,6 +121,9 @@ def assert_same(a: Record, b: Record) -> None:
     pairs = [(a.signals[m], b.signals[m]) for m in a.modalities]
     pairs += [(a.annotations[n], b.annotations[n]) for n in a.annotations]
     pairs += [] if a.inputs is None else [(a.inputs, b.inputs)]
+    assert list(a.images) == list(b.images)
+    assert dict(a.texts) == dict(b.texts)
+    pairs += [(a.images[n], b.images[n]) for n in a.images]
     for one, two in pairs:
         assert one.identical(two), f"{one}\n{two}"
         assert one.dtype.kind == two.dtype.kind
@@ -190,7 +213,7 @@ def test_an_opened_file_is_plain_to_others(form: tuple[Write, str], tmp_path: Pa
         assert "time" not in ecg.coords, "regular times need no room"
         assert tree["signals/lab"].time.values.tolist() == [0.1, 17.25, 90.0]
         assert np.isnan(ecg["values"].values).sum() == 9101
-        assert tree.attrs["latentphys_schema"] == 1
+        assert tree.attrs["latentphys_schema"] == 2
 
 
 def test_a_newer_schema_is_refused(form: tuple[Write, str], tmp_path: Path) -> None:
@@ -199,12 +222,13 @@ def test_a_newer_schema_is_refused(form: tuple[Write, str], tmp_path: Path) -> N
     write(rich(), path)
     if path.is_dir():
         meta = json.loads((path / "zarr.json").read_text())
-        meta["attributes"]["latentphys_schema"] = 2
+        meta["attributes"]["latentphys_schema"] = 3
         (path / "zarr.json").write_text(json.dumps(meta))
     else:
         with h5py.File(path, "a") as file:
-            file.attrs["latentphys_schema"] = 2
-    with pytest.raises(ReadError, match=r"schema version 2, .* reads version 1. Update latentphys"):
+            file.attrs["latentphys_schema"] = 3
+    words = r"schema version 3, .* reads versions 1, 2. Update latentphys"
+    with pytest.raises(ReadError, match=words):
         read(path)
 
 
@@ -297,6 +321,108 @@ def test_a_channel_map_is_refused(form: tuple[Write, str], tmp_path: Path) -> No
     write(simulate(1, 0.2)[0], tmp_path / f"x{suffix}")
     with pytest.raises(ModalityError, match="know the modality of each channel"):
         read(tmp_path / f"x{suffix}", modalities={"II": "ecg"})
+
+
+def test_images_and_texts_round_trip(form: tuple[Write, str], tmp_path: Path) -> None:
+    write, suffix = form
+    record = with_images_and_texts()
+    write(record, tmp_path / f"x{suffix}")
+    assert_same(record, read(tmp_path / f"x{suffix}")[0])
+    record.write(tmp_path / f"again{suffix}")
+    assert_same(record, read(tmp_path / f"again{suffix}")[0])
+    alone = [record.keep("echo"), record.keep("none"), record.keep("a/b", "MRI/short axis")]
+    for number, part in enumerate(alone):
+        part = replace(part, record=f"part{number}", inputs=None, annotations={}, truth=None)
+        write(part, tmp_path / "parts" / f"{number}{suffix}")
+        cohort = read(tmp_path / "parts" / f"{number}{suffix}")
+        assert_same(part, cohort[0])
+        assert cohort.entries[0].modalities == ()
+        assert cohort.entries[0].duration_s == part.duration_s
+    assert len(read(tmp_path / "parts")) == 3
+
+
+def test_images_are_frames_to_others(form: tuple[Write, str], tmp_path: Path) -> None:
+    write, suffix = form
+    record = with_images_and_texts()
+    write(record, tmp_path / f"x{suffix}")
+    engine = (
+        {"engine": "h5netcdf"} if suffix == ".nc" else {"engine": "zarr", "consolidated": False}
+    )
+    with xr.open_datatree(tmp_path / f"x{suffix}", decode_timedelta=False, **engine) as tree:
+        echo = tree["images/echo"]
+        assert echo["values"].dims == ("time", "y", "x")
+        assert (echo["values"].attrs["units"], echo["values"].attrs["rate_hz"]) == ("dB", 25.0)
+        assert "time" not in echo.coords
+        assert echo.x.values.tolist() == record.images["echo"].x.values.tolist()
+        assert tree["texts/report"]["values"].item() == record.texts["report"]
+
+
+def test_a_lost_image_or_text_is_told(tmp_path: Path) -> None:
+    record = with_images_and_texts()
+    for number, (lost, words) in enumerate(
+        {
+            "images/echo/values/c": "does not hold all samples .* differ in echo",
+            "texts/report/values/c": "does not hold the whole of its texts report",
+            "images/echo": "does not hold what its header lists",
+            "texts": "does not hold what its header lists",
+        }.items()
+    ):
+        place = tmp_path / f"{number}.zarr"
+        write_zarr(record, place)
+        shutil.rmtree(place / lost) if (place / lost).is_dir() else (place / lost).unlink()
+        with pytest.raises(ReadError, match=words):
+            read(place)[0]
+
+
+def test_texts_that_would_not_come_back_are_refused(
+    form: tuple[Write, str], tmp_path: Path
+) -> None:
+    write, suffix = form
+    record = rich()
+    path = tmp_path / f"x{suffix}"
+    with pytest.raises(WriteError, match=r"no NUL; text 'note' of record 'a/b 7' has one"):
+        write(replace(record, texts={"note": "a\0b"}), path)
+    with pytest.raises(WriteError, match=r"UTF-8; text 'note' .* half a letter"):
+        write(replace(record, texts={"note": "a\ud800b"}), path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_schema_does_not_know_is_told_and_passed_over(
+    form: tuple[Write, str], tmp_path: Path
+) -> None:
+    write, suffix = form
+    record = with_images_and_texts()
+    path = tmp_path / f"x{suffix}"
+    write(record, path)
+    more = xr.Dataset({"values": ("k", [1.0, 2.0])})
+    engine: dict[str, str] = {"engine": "h5netcdf"}
+    if suffix == ".zarr":
+        engine = {"engine": "zarr"}
+    for group in ("theirs", "signals/pH"):
+        if suffix == ".nc":
+            more.to_netcdf(path, mode="a", group=group, **engine)  # type: ignore[call-overload]
+        else:
+            more.to_zarr(path, mode="a", group=group, consolidated=False, zarr_format=3)
+    with pytest.warns(UserWarning, match=r"schema version 2 knows: signals/pH, theirs. It is not"):
+        found = read(path)[0]
+    assert_same(record, found)
+
+
+def test_files_of_the_first_version_are_read(form: tuple[Write, str], tmp_path: Path) -> None:
+    write, suffix = form
+    record, path = rich(), tmp_path / f"x{suffix}"
+    write(record, path)
+    whole = json.loads(to_tree(record).attrs["summary"])
+    first = json.dumps({n: v for n, v in whole.items() if n not in ("images", "texts")})
+    if path.is_dir():
+        meta = json.loads((path / "zarr.json").read_text())
+        meta["attributes"] |= {"latentphys_schema": 1, "summary": first}
+        (path / "zarr.json").write_text(json.dumps(meta))
+    else:
+        with h5py.File(path, "a") as file:
+            file.attrs["latentphys_schema"] = 1
+            file.attrs["summary"] = first
+    assert_same(record, read(path)[0])
 
 
 def test_group_names_stay_inside() -> None:

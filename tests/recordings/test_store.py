@@ -17,6 +17,7 @@ import pytest
 import latentphys.recordings.store
 from latentphys.cli import main
 from latentphys.recordings.errors import ExtraError, ReadError, WriteError
+from latentphys.recordings.images import image_array
 from latentphys.recordings.quantised import dequantised, quantised
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
@@ -137,6 +138,37 @@ def test_a_finished_store_is_left_as_it_is(source: Path, tmp_path: Path) -> None
     before = stamps(store)
     assert prepare(source, store, progress=False).names == read(source).names
     assert stamps(store) == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_images_and_texts_are_kept(dtype: str, tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (2, 300, 24, 24)).astype(np.float64)
+    grey[1, 5] = np.nan
+    cine = image_array(grey, 25.0, name="cine")
+    record = Record({}, "s1", "r1", images={"cine": cine}, texts={"report": "Ö, " * 9})
+    write_zarr(record, tmp_path / "source" / "r1.zarr")
+    kept = prepare(tmp_path / "source", tmp_path / "store", dtype=dtype, progress=False)[0]
+    assert kept.texts == record.texts
+    assert kept.images["cine"].identical(cine.astype(np.float32))  # grey values are a grid
+    assert kept.images["cine"].dtype == np.float32
+    values = tmp_path / "store" / "records" / "r1" / "images" / "cine" / "values"
+    meta = json.loads((values / "zarr.json").read_text())
+    assert meta["data_type"] == dtype
+    inner = meta["codecs"][0]["configuration"]["chunk_shape"]
+    assert inner == [2, 2**18 // (2 * 24 * 24), 24, 24]
+
+
+def test_records_of_an_earlier_schema_are_done_again(source: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    prepare(source, store, progress=False)
+    before = stamps(store)
+    file = store / "records" / "sim001" / "zarr.json"
+    file.write_text(file.read_text().replace('"latentphys_schema": 2', '"latentphys_schema": 1'))
+    assert '"latentphys_schema": 1' in file.read_text()
+    prepare(source, store, progress=False)
+    after = stamps(store)
+    assert {name for name in before if before[name] != after[name]} == {"sim001"}
+    assert_holds(store, source)
 
 
 def test_new_and_changed_records_are_done(source: Path, tmp_path: Path) -> None:
