@@ -45,7 +45,12 @@ class Batches(Iterator[Batch]):
         else:
             if self._thread is None:
                 self._thread = _Ahead(self._loader, number, self._ahead)
-            batch = self._thread.take()
+            try:
+                batch = self._thread.take()
+            except BaseException:
+                # A thread ends with its error; who asks again has the batch tried again.
+                self.close()
+                raise
         self._next += self._loader.world
         return batch
 

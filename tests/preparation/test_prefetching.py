@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,6 +166,41 @@ def test_an_error_in_making_a_batch_reaches_who_asks_for_it(ahead: int) -> None:
     broken = replace(loader(), modalities=("ecg",), augmentation=Broken())
     with Batches(broken, ahead) as batches, pytest.raises(ZeroDivisionError):
         next(batches)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_who_asks_again_after_an_error_has_the_batch_tried_again(
+    ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[object] = []
+
+    def ask(batches: Batches) -> None:
+        try:
+            outcomes.append(next(batches))
+        except ZeroDivisionError as error:
+            outcomes.append(error)
+
+    with Batches(replace(loader(), augmentation=Flaky()), ahead) as batches:
+        for broken in (True, True, False):
+            monkeypatch.setattr(Flaky, "broken", broken)
+            asking = threading.Thread(target=ask, args=(batches,), daemon=True)
+            asking.start()
+            asking.join(30.0)
+            assert not asking.is_alive(), "it waits for a thread that has ended"
+    assert [type(outcome) for outcome in outcomes[:2]] == [ZeroDivisionError] * 2
+    assert isinstance(outcomes[2], Batch)
+    assert equal(outcomes[2], replace(loader(), augmentation=Augmentation()).batch(0))
+
+
+class Flaky(Augmentation):
+    """Fails while it is broken."""
+
+    broken = False
+
+    def __call__(self, *arguments: Any) -> PreparedRecord:
+        if self.broken:
+            raise ZeroDivisionError
+        return super().__call__(*arguments)
 
 
 class Broken(Augmentation):
