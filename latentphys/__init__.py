@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from latentphys.api import fit, load
     from latentphys.fitted import FittedModel
+    from latentphys.learning.resuming import Checkpoint
     from latentphys.plotting.imputation import plot_imputation
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
     "Cohort",
     "FittedModel",
     "Record",
@@ -55,6 +57,7 @@ __all__ = [
 
 # The defining module of each name: reading and simulating then need no torch.
 _HOMES = {
+    "Checkpoint": "latentphys.learning.resuming",
     "Cohort": "latentphys.recordings.cohort",
     "FittedModel": "latentphys.fitted",
     "Record": "latentphys.recordings.record",

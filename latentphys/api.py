@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from latentphys.fitted import FittedModel, software, summary_of
 from latentphys.learning.objective import Objective
+from latentphys.learning.resuming import Checkpoint, Kept, content_of
 from latentphys.learning.specification import sensors_of
 from latentphys.learning.training import TrainingPlan, train
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
@@ -48,6 +50,7 @@ def fit(
     held_out: float = 0.1,
     progress: bool = True,
     preprocessing: Preprocessing | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> FittedModel:
     """Fit a deep state-space model to every modality of a cohort.
 
@@ -57,6 +60,10 @@ def fit(
 
     A cohort of any size trains: prepared signals beyond a quarter of the memory (or
     LATENTPHYS_MEMORY_GB) are mapped from temporary files, in the folder TMPDIR names.
+
+    With `checkpoint`, a fit that was interrupted goes on when the same call is made again; with
+    `steps`, to the same weights, bit for bit, as if it had not been. One that was finished is
+    given back. `minutes` counts the time of all its parts.
 
     Args:
         cohort: the training subjects.
@@ -68,6 +75,8 @@ def fit(
         held_out: share of the subjects held out; 0 for none.
         progress: whether to draw a bar.
         preprocessing: plans and steps of one's own; `default_preprocessing()` when left out.
+        checkpoint: a folder, written every five minutes and at the end; a `Checkpoint` says how
+            often.
 
     Returns:
         The fitted model.
@@ -75,7 +84,9 @@ def fit(
     Raises:
         CohortError: the cohort is empty.
         UnitError: one modality comes in different units.
-        FitError: nothing observed, no valid budget, or no finite loss.
+        FitError: nothing observed, no valid budget, no finite loss, or a checkpoint of other
+            recordings or arguments.
+        ModelFileError: a checkpoint that is damaged.
     """
     plan = TrainingPlan(
         minutes=5.0 if minutes is None and steps is None else minutes, steps=steps, seed=seed
@@ -84,6 +95,10 @@ def fit(
     about["units"] = cohort.units
     training, checking = _held_out(cohort, held_out, seed)
     preprocessing, objective = preprocessing or default_preprocessing(), Objective()
+    about["objective"] = objective.to_dict()
+    about["held_out"] = [entry.subject for entry in checking]
+    sizes = {"window_s": window_s, "latent_dim": latent_dim}
+    kept = _kept(checkpoint, {**about, **sizes, "preprocessing": preprocessing.to_dict()})
     # What does not fit in memory is mapped from temporary files while this lasts.
     with (
         prepared(training, preprocessing) as records,
@@ -95,17 +110,16 @@ def fit(
         model = StateSpaceModel(
             ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, input_dim=inputs)
         )
+        if kept is not None:
+            kept.agree({"model": model.spec.to_dict(), "content": content_of(records, reserve)})
         names, length = tuple(sensors), round(window_s * STATE_RATE_HZ)
         varied = Augmentation(delay_s=pulse_delays(records))
         stream = WindowLoader(
             records, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, varied, bucketed=True
         )
         with Batches(stream) as batches:
-            history = train(
-                model, batches, _checks(reserve, names, window_s), objective, plan, progress
-            )
-    about["objective"] = objective.to_dict()
-    about["held_out"] = [entry.subject for entry in checking]
+            checks = _checks(reserve, names, window_s)
+            history = train(model, batches, checks, objective, plan, progress, kept)
     return FittedModel(model, preprocessing, window_s, history, about)
 
 
@@ -121,6 +135,14 @@ def load(path: str | Path, *, steps: Mapping[str, Step] | None = None) -> Fitted
         ModelFileError: not a model of this release, weights that do not fit it, or other steps.
     """
     return FittedModel.load(path, steps=steps)
+
+
+def _kept(checkpoint: str | Path | Checkpoint | None, identity: Mapping[str, Any]) -> Kept | None:
+    """The checkpoint in use, refused before any work if it is of another training."""
+    if checkpoint is None:
+        return None
+    own = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    return Kept(own, {name: value for name, value in identity.items() if name != "software"})
 
 
 def _checks(

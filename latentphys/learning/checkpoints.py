@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,29 @@ from torch import Tensor
 from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ModelFileError
 
+
+@dataclass(frozen=True)
+class FolderKind:
+    """What a folder of tensors and JSON is of.
+
+    Attributes:
+        card: name of its JSON file.
+        weights: beginning of the name of its file of tensors.
+        format: number of the format this release reads and writes.
+        name: what it is called in messages.
+        remedy: what to do about one that cannot be read.
+    """
+
+    card: str
+    weights: str
+    format: int
+    name: str
+    remedy: str
+
+
 FORMAT = 1
 CARD = "model.json"
+MODEL = FolderKind(CARD, "weights", FORMAT, "model", "Save the model again.")
 
 
 def save_model(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -31,18 +53,7 @@ def save_model(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any
         weights: name -> tensor.
         card: plain values; `format` and `weights` are added.
     """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = save_tensors({name: tensor.contiguous() for name, tensor in weights.items()})
-    digest = hashlib.sha256(content).hexdigest()
-    name = f"weights-{digest[:16]}.safetensors"
-    card = {"format": FORMAT, "weights": {"file": name, "sha256": digest}, **card}
-    text = json.dumps(card, indent=1, allow_nan=True)
-    _write_beside(folder / name, content)
-    _write_beside(folder / CARD, text.encode())
-    for old in folder.glob("weights-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+    write_folder(Path(path), weights, card, MODEL)
 
 
 def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -52,30 +63,54 @@ def load_model(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ModelFileError: no model there, another format, or weights that are not the ones saved.
     """
     folder = Path(path)
-    try:
-        card = json.loads((folder / CARD).read_text())
-    except (FileNotFoundError, NotADirectoryError) as error:
+    if not (folder / CARD).is_file():
         raise ModelFileError(
             f"a saved model is a folder with {CARD}; {folder} has none. Write one with "
             "fit.save(path)."
-        ) from error
-    except ValueError as error:
-        raise ModelFileError(
-            f"{folder / CARD} is not JSON ({error}). Save the model again."
-        ) from error
+        )
+    return read_folder(folder, MODEL)
+
+
+def write_folder(
+    folder: Path, tensors: dict[str, Tensor], card: dict[str, Any], kind: FolderKind
+) -> None:
+    """Write a folder of tensors and JSON; what stood there survives until the new is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"{kind.weights}-{digest[:16]}.safetensors"
+    card = {"format": kind.format, "weights": {"file": name, "sha256": digest}, **card}
+    text = json.dumps(card, indent=1, allow_nan=True)
+    _write_beside(folder / name, content)
+    _write_beside(folder / kind.card, text.encode())
+    for old in folder.glob(f"{kind.weights}-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def read_folder(folder: Path, kind: FolderKind) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and card that `write_folder` wrote.
+
+    Raises:
+        ModelFileError: another format, or tensors that are not the ones saved.
+    """
+    place = folder / kind.card
+    try:
+        card = json.loads(place.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{place} is not JSON ({error}). {kind.remedy}") from error
     if not isinstance(card, dict):
-        raise ModelFileError(f"{folder / CARD} is not a JSON object. Save the model again.")
-    if card.get("format") != FORMAT:
+        raise ModelFileError(f"{place} is not a JSON object. {kind.remedy}")
+    if card.get("format") != kind.format:
         raise ModelFileError(
-            f"this release reads model format {FORMAT}, {folder} is of format "
+            f"this release reads {kind.name} format {kind.format}, {folder} is of format "
             f"{card.get('format')!r}. Load it with the release that wrote it."
         )
     try:
         file, digest = folder / Path(card["weights"]["file"]).name, card["weights"]["sha256"]
     except (KeyError, TypeError) as error:
         raise ModelFileError(
-            f"{folder / CARD} does not name its weights by file and sha256 ({error!r}). Save the "
-            "model again."
+            f"{place} does not name its weights by file and sha256 ({error!r}). {kind.remedy}"
         ) from error
     if not file.is_file():
         raise ModelFileError(f"{folder} lacks its weights {file.name}. Copy the whole folder.")

@@ -70,6 +70,18 @@ class History:
         """Plain values for JSON."""
         return {"rows": self.rows}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and what is gathered for the next one, as plain values for JSON."""
+        seconds = time.monotonic() - self._started
+        return {"rows": self.rows, "open": dict(self._open), "seconds": seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the time between does not count."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self._open.clear()
+        self._open |= {name: list(values) for name, values in state["open"].items()}
+        self._started = time.monotonic() - state["seconds"]
+
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> History:
         """The inverse of `to_dict`."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from latentphys.learning.checkpoints import check_weights
 from latentphys.learning.objective import Objective, Score, score_batch
+from latentphys.learning.resuming import KIND, Kept
 from latentphys.learning.tracking import History, Progress
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
-from latentphys.recordings.errors import FitError
+from latentphys.preparation.prefetching import Batches
+from latentphys.recordings.errors import FitError, ModelFileError
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def train(
     objective: Objective,
     plan: TrainingPlan,
     progress: bool = True,
+    kept: Kept | None = None,
 ) -> History:
     """Fit a model in place and leave it in its best averaged state.
 
@@ -99,11 +104,12 @@ def train(
 
     Args:
         model: its weights are replaced.
-        batches: an endless stream of training batches.
+        batches: an endless stream of training batches; `Batches` when it is to be kept.
         held_out: batches of subjects not trained on; may be empty.
         objective: the terms' weights.
         plan: budget and optimiser.
         progress: whether to draw a bar.
+        kept: a checkpoint to go on from, and to write.
 
     Returns:
         The history of every term.
@@ -113,6 +119,8 @@ def train(
     """
     torch.manual_seed(plan.seed)
     run = _Run(model, objective, plan, Progress(progress))
+    if kept is not None:
+        run.keep(kept, batches)
     try:
         run.through(iter(batches), held_out)
     finally:
@@ -140,21 +148,101 @@ class _Run:
         self.history = History()
         self.best_loss = math.inf
         self.best_state: dict[str, Any] | None = None
-        self.step, self.broken, self.seconds = 0, 0, 0.0
+        self.step, self.broken, self.next_check = 0, 0, 1
+        self.started = time.monotonic()
+        self.kept: Kept | None = None
+        self.stream: Batches | None = None
+
+    def keep(self, kept: Kept, stream: Iterable[Batch]) -> None:
+        """Go on from a checkpoint, if there is one, and write it as training goes on.
+
+        Raises:
+            FitError: a stream without a state, or of other windows.
+            ModelFileError: a checkpoint that is not whole.
+        """
+        if not isinstance(stream, Batches):
+            raise FitError(
+                "a training is kept with the position of its stream, which only Batches has; got "
+                f"{type(stream).__name__}. Pass Batches(loader)."
+            )
+        self.kept, self.stream = kept, stream
+        if kept.found is not None:
+            try:
+                self._go_on(*kept.found, stream)
+            except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+                raise ModelFileError(
+                    f"{kept.folder} does not hold the whole of a training ({error!r}). "
+                    f"{KIND.remedy}"
+                ) from error
+            kept.went_on(self.step)
 
     def through(self, batches: Iterator[Batch], held_out: Sequence[Batch]) -> None:
         """Train until the budget is spent."""
-        next_check = 1
-        started = time.monotonic()
         while True:
-            fraction = self._fraction(time.monotonic() - started)
-            if fraction >= next_check / self.plan.checks or fraction >= 1.0:
+            fraction = self._fraction(time.monotonic() - self.started)
+            # Before the check, which is then the same for who goes on from here.
+            if self.kept is not None and (fraction >= 1.0 or self.kept.due(self.step)):
+                self.kept.write(self.step, self._tensors(), self._position())
+            if fraction >= self.next_check / self.plan.checks or fraction >= 1.0:
                 self._check(held_out, fraction)
-                next_check = math.floor(fraction * self.plan.checks) + 1
+                self.next_check = math.floor(fraction * self.plan.checks) + 1
             if fraction >= 1.0:
                 return
             score = self._update(next(batches), fraction)
             self.progress.update(fraction, score)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Every tensor that the next step depends on."""
+        optimiser = self.optimiser.state_dict()["state"]
+        groups = {
+            "model": self.model.state_dict(),
+            "average": self.average.copy.state_dict(),
+            "best": self.best_state or {},
+            "optimiser": {f"{n}.{k}": v for n, each in optimiser.items() for k, v in each.items()},
+            "random": {"torch": torch.get_rng_state(), "views": self.generator.get_state()},
+        }
+        return {
+            f"{group}/{n}": tensor for group, named in groups.items() for n, tensor in named.items()
+        }
+
+    def _position(self) -> dict[str, Any]:
+        """Everything else, as plain values for JSON."""
+        assert self.stream is not None
+        return {
+            "step": self.step,
+            "seconds": time.monotonic() - self.started,
+            "broken": self.broken,
+            "next_check": self.next_check,
+            "averaged": self.average.seen,
+            "best_loss": self.best_loss,
+            "history": self.history.state_dict(),
+            "stream": self.stream.state_dict(),
+        }
+
+    def _go_on(self, tensors: dict[str, Tensor], position: dict[str, Any], stream: Batches) -> None:
+        """The inverse of `_tensors` and `_position`."""
+        groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            group, _, own = name.partition("/")
+            groups[group][own] = tensor
+        for target, saved in ((self.model, "model"), (self.average.copy, "average")):
+            check_weights(target.state_dict(), groups[saved])
+            target.load_state_dict(groups[saved])
+        self.best_state = groups["best"] or None
+        moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in groups["optimiser"].items():
+            number, _, own = name.partition(".")
+            moments[int(number)][own] = tensor
+        settings = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": dict(moments), "param_groups": settings})
+        torch.set_rng_state(groups["random"]["torch"])
+        self.generator.set_state(groups["random"]["views"])
+        self.step, self.broken = position["step"], position["broken"]
+        self.next_check, self.best_loss = position["next_check"], position["best_loss"]
+        self.average.seen = position["averaged"]
+        self.started = time.monotonic() - position["seconds"]
+        self.history.load_state_dict(position["history"])
+        stream.load_state_dict(position["stream"])
 
     def _fraction(self, elapsed_s: float) -> float:
         """Share of the budget that is spent."""

@@ -144,8 +144,8 @@ def header(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
     if version not in READABLE:
         raise ReadError(
             f"{where} is of schema version {version}, this release reads versions "
-            f"{listed(READABLE)}. Update latentphys, or have the record written again by this "
-            "release."
+            f"{listed(map(str, READABLE))}. Update latentphys, or have the record written again by "
+            "this release."
         )
     try:
         texts = {name: str(attrs[name]) for name in _TEXTS}

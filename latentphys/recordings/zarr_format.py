@@ -114,7 +114,7 @@ def write_tree(record: Record, folder: Path, dtype: str | None = None) -> dict[s
         own: dict[Any, dict[str, Any]]
         own = {n: {"_FillValue": None} for n, v in group.variables.items() if v.dtype.kind == "f"}
         if group.path.startswith(("/signals/", "/images/")):
-            values = group["values"]
+            values = group.to_dataset()["values"]
             length = values.sizes["time"]
             chunk = _chunk(values) if "channel" in values.dims else _frames(values)
             pieces = min(_CHUNKS_A_FILE, -(-length // chunk))
