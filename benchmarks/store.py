@@ -1,11 +1,11 @@
 """A cohort ten times larger than the memory cap: preparing it, training on it, reading windows.
 
     python benchmarks/store.py                     # all three
-    python benchmarks/store.py --only rss --cap-gb 1.5
+    python benchmarks/store.py --only rss --cap-gb 1
 
-- rss: a process trains on a store whose prepared signals are ten times the cap, told that a
-  quarter of it is for signals. The peak is of resident memory: mapped files, and the interpreter
-  with all its libraries, are in it.
+- rss: a process prepares a store, another trains on one whose prepared signals are ten times the
+  cap, told that an eighth of it is for signals. The cap is of resident memory above what the
+  interpreter has once its libraries are imported; mapped files count.
 - windows: reading a 10 s window from mapped records against a slice of an array in memory, and
   from Zarr.
 - prepare: two processes against one, on recordings long enough that starting processes is small
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -36,17 +37,24 @@ from latentphys.recordings.store import prepare
 from latentphys.recordings.zarr_format import write_zarr
 
 RATE_HZ = 250.0
-TRAIN = """
+MEASURED = """
 import resource, sys, time
-store, steps = sys.argv[1], int(sys.argv[2])
 import latentphys as lp
-lp.fit
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-start = time.perf_counter()
-lp.fit(lp.read(store), steps=steps, held_out=0.0, progress=False)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(base, peak, time.perf_counter() - start)
+lp.fit, lp.prepare
+import zarr.codecs
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+base, start = peak(), time.perf_counter()
+{work}
+print(base, peak(), time.perf_counter() - start)
 """
+PREPARE = "lp.prepare(sys.argv[1], sys.argv[2], progress=False)"
+TRAIN = (
+    "lp.fit(lp.read(sys.argv[1]), steps=int(sys.argv[2]), window_s=4.0, held_out=0.0, "
+    "progress=False)"
+)
+# Memory does not grow with the number of records prepared; this many show it.
+PREPARED = 30
 
 
 def recording(name: str, minutes: float, channels: int, seed: int) -> Record:
@@ -79,28 +87,40 @@ def under_another_name(given: Path, place: Path) -> None:
     (place / "zarr.json").write_text(json.dumps(meta))
 
 
+def measured(what: str, *arguments: str, **environment: str) -> tuple[float, float, float]:
+    """Peak of resident memory above that after the imports, that (GB), and seconds of a process."""
+    command = [sys.executable, "-c", MEASURED.format(work=what), *arguments]
+    own = {**os.environ, **environment}
+    done = subprocess.run(command, env=own, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{what} failed:\n{done.stderr[-2000:]}")
+    base, peak, seconds = (float(text) for text in done.stdout.split())
+    return (peak - base) / 1e9, base / 1e9, seconds
+
+
 def flat_memory(work: Path, cap_gb: float, steps: int) -> None:
-    """Train on ten times the cap and print the peak."""
+    """Prepare, and train on, ten times the cap, and print the peaks."""
     minutes, channels = 20.0, 8
     one = round(60 * minutes * RATE_HZ) * channels * 4
     count = -(-round(10 * cap_gb * 1e9) // one)
     store = work / "large"
-    source = many(work / "source", count, minutes, channels)
-    prepare(many(work / "few", 3, minutes, channels), store, progress=False)
-    for number in range(3, count):
+    few = many(work / "few", PREPARED, minutes, channels)
+    above, base, seconds = measured(PREPARE, str(few), str(store))
+    print(
+        f"prepare, {PREPARED} records of {one / 1e6:.0f} MB: peak {above:.2f} GB above the "
+        f"{base:.2f} GB of the imports, {seconds:.0f} s"
+    )
+    for number in range(PREPARED, count):
         given = store / "records" / f"r{number % 3:04d}"
         under_another_name(given, given.with_name(f"r{number:04d}"))
-    prepare(source, store, progress=False)  # all there: it writes the index
-    environment = {**os.environ, "TMPDIR": str(work), "LATENTPHYS_MEMORY_GB": f"{cap_gb / 4}"}
-    command = [sys.executable, "-c", TRAIN, str(store), str(steps)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"training failed:\n{done.stderr[-2000:]}")
-    base, peak, seconds = (float(text) for text in done.stdout.split())
+    prepare(many(work / "source", count, minutes, channels), store, progress=False)  # the index
+    above, base, seconds = measured(
+        TRAIN, str(store), str(steps), TMPDIR=str(work), LATENTPHYS_MEMORY_GB=f"{cap_gb / 8}"
+    )
     print(
-        f"prepared signals {count * one / 1e9:.1f} GB, cap {cap_gb:g} GB: peak resident "
-        f"{peak / 1e9:.2f} GB ({base / 1e9:.2f} GB of it from imports), {peak / cap_gb / 1e9:.2f} "
-        f"of the cap; {count} records, {steps} steps, {seconds:.0f} s"
+        f"train, prepared signals {count * one / 1e9:.1f} GB, cap {cap_gb:g} GB: peak {above:.2f} "
+        f"GB above the {base:.2f} GB of the imports, {above / cap_gb:.2f} of the cap; {count} "
+        f"records, {steps} steps, {seconds:.0f} s"
     )
     shutil.rmtree(store)
 
@@ -154,20 +174,28 @@ def windows(work: Path) -> None:
     print(f"  Zarr: {found:.0f} us")
 
 
+def processor_seconds() -> float:
+    """What this process and those it waited for have used."""
+    both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(use.ru_utime + use.ru_stime for use in map(resource.getrusage, both))
+
+
 def two_against_one(work: Path, count: int) -> None:
-    """Wall time of `prepare` by one and by two processes."""
+    """Wall and processor time of `prepare` by one and by two processes."""
     source = many(work / "recordings", count, 60.0, 8)
-    seconds = {}
+    seconds, used = {}, {}
     for workers in (1, 2):
         target = work / f"workers{workers}"
-        start = time.perf_counter()
+        start, before = time.perf_counter(), processor_seconds()
         prepare(source, target, dtype="int16", workers=workers, progress=False)
         seconds[workers] = time.perf_counter() - start
+        used[workers] = processor_seconds() - before
         shutil.rmtree(target)
     print(
         f"prepare, {count} records of an hour: one process {seconds[1]:.1f} s, two "
         f"{seconds[2]:.1f} s, {seconds[1] / seconds[2]:.2f} times as fast "
-        f"(load average before: {os.getloadavg()[2]:.1f})"
+        f"(load average before: {os.getloadavg()[2]:.1f}); processor time {used[1]:.1f} s and "
+        f"{used[2]:.1f} s, so at most {2 * used[1] / used[2]:.2f} times on two idle cores"
     )
 
 
@@ -175,7 +203,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["rss", "windows", "prepare"])
-    parser.add_argument("--cap-gb", type=float, default=1.2)
+    parser.add_argument("--cap-gb", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--records", type=int, default=120, help="for prepare")
     parser.add_argument("--work", help="folder for temporary files, on a disk with room")

@@ -238,10 +238,10 @@ def _warn_left_out(record: Record) -> None:
     if lost:
         warnings.warn(
             f"EDF does not hold {listed(lost)}; record {record.record!r} is written without. "
-            "NetCDF (.nc) holds inputs, truth and attrs.",
+            "NetCDF (.nc) and Zarr (.zarr) hold all of it.",
             stacklevel=4,
         )
 
 
 def _filled(value: object) -> bool:
-    return value is not None and value != {}
+    return value is not None and not (isinstance(value, dict) and not value)

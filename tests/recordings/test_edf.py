@@ -14,6 +14,7 @@ from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, ReadError, WriteError
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record, rate_of
+from latentphys.recordings.simulation import simulate
 
 
 def full_record() -> Record:
@@ -142,6 +143,10 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     record = Record.from_arrays({"ecg": (np.arange(9.0), 10.0)}, subject="s01")
     with pytest.warns(UserWarning, match="EDF does not hold texts, attrs; record 's01'.*NetCDF"):
         replace(record, attrs={"age": 4}, texts={"report": "fine"}).write(tmp_path / "a.edf")
+    simulated = simulate(1, 0.1, seed=0)[0]
+    assert simulated.inputs is not None
+    with pytest.warns(UserWarning, match="EDF does not hold inputs, truth"):
+        simulated.write(tmp_path / "b.edf")
 
 
 def test_a_cropped_record_keeps_its_times(tmp_path: Path) -> None:
