@@ -50,7 +50,7 @@ print(base, peak(), time.perf_counter() - start)
 """
 PREPARE = "lp.prepare(sys.argv[1], sys.argv[2], progress=False)"
 TRAIN = (
-    "lp.fit(lp.read(sys.argv[1]), steps=int(sys.argv[2]), window_s=4.0, held_out=0.0, "
+    "lp.fit(lp.read(sys.argv[1]), steps=int(sys.argv[2]), window_s=2.0, held_out=0.0, "
     "progress=False)"
 )
 # Memory does not grow with the number of records prepared; this many show it.
@@ -203,8 +203,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["rss", "windows", "prepare"])
-    parser.add_argument("--cap-gb", type=float, default=0.5)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--cap-gb", type=float, default=0.45)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--records", type=int, default=120, help="for prepare")
     parser.add_argument("--work", help="folder for temporary files, on a disk with room")
     options = parser.parse_args()

@@ -5,11 +5,14 @@ store holds whole records only, whatever is killed and when; the index is writte
 """
 
 import json
-import logging
+import multiprocessing
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -80,8 +83,8 @@ def prepare(
     Raises:
         ReadError: the source cannot be read, or some of its records cannot; the others are kept.
         WriteError: `target` is another folder, a store of another source or precision, or is
-            being written by another process.
-        ExtraError: more than one worker without the extra `cluster`.
+            being written by another process; or a process of ours has ended.
+        ExtraError: a scheduler without the extra `cluster`.
 
     Example:
         >>> import tempfile
@@ -104,11 +107,12 @@ def prepare(
     with _opened(folder, dtype, cohort) as store:
         jobs = store.missing()
         writer = partial(_write, dtype=dtype)
-        results = (
-            _here(writer, jobs)
-            if workers == 1 and scheduler is None
-            else _on_dask(writer, jobs, workers, scheduler)
-        )
+        if scheduler is not None:
+            results = _on_dask(writer, jobs, scheduler)
+        elif workers > 1:
+            results = _in_processes(writer, jobs, workers)
+        else:
+            results = map(writer, jobs)
         broken = store.gather(results, len(jobs), progress)
         if broken:
             raise ReadError(
@@ -220,64 +224,68 @@ def _write(job: _Job, dtype: str) -> _Result:
     return _Result(job, "")
 
 
-def _here(write: Callable[[_Job], _Result], jobs: Sequence[_Job]) -> Iterator[_Result]:
-    return map(write, jobs)
+def _in_processes(
+    write: Callable[[_Job], _Result], jobs: Sequence[_Job], workers: int
+) -> Iterator[_Result]:
+    """Results in the order they are ready, from processes of our own."""
+    # Started afresh: a copy of this process could hold locks of threads it does not have.
+    pool = ProcessPoolExecutor(
+        min(workers, max(1, len(jobs))),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_the_leader,
+    )
+    try:
+        for future in as_completed([pool.submit(write, job) for job in jobs]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise WriteError(
+            "a process that wrote records has ended, for want of memory perhaps, or because the "
+            "script that called prepare lacks 'if __name__ == \"__main__\":'. Run prepare again, "
+            "with fewer workers; the records that are complete are kept."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_the_leader() -> None:
+    """Have this process end when the one that started it does, even by a kill."""
+    leader = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if leader is not None:
+            leader.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_dask(
-    write: Callable[[_Job], _Result], jobs: Sequence[_Job], workers: int, scheduler: str | None
+    write: Callable[[_Job], _Result], jobs: Sequence[_Job], scheduler: str
 ) -> Iterator[_Result]:
-    """Results in the order they are ready, from processes of our own or a cluster's."""
+    """Results in the order they are ready, from a cluster."""
     try:
-        from dask.distributed import Client, as_completed
+        from dask.distributed import Client
+        from dask.distributed import as_completed as completed
     except ImportError as error:
         raise ExtraError(
-            "more than one worker, or a scheduler, needs dask[distributed], which is not "
-            "installed. Run pip install 'latentphys[cluster]', or leave --workers at 1."
+            "a scheduler needs dask[distributed], which is not installed. Run pip install "
+            "'latentphys[cluster]', or use --workers."
         ) from error
     if not jobs:
         return
-    local = _own_cluster(min(workers, len(jobs))) if scheduler is None else None
     try:
-        client = Client(scheduler if local is None else local, timeout=CONNECT_S)
+        client = Client(scheduler, timeout=CONNECT_S)
     except (OSError, ValueError) as error:
         raise WriteError(
             f"no Dask scheduler answers at {scheduler!r} ({error}). Start one with 'dask "
             "scheduler' and workers with 'dask worker ADDRESS', or use --workers."
         ) from error
     try:
-        futures = client.map(write, jobs, pure=False)
-        for future in as_completed(futures):
+        for future in completed(client.map(write, jobs, pure=False)):
             yield future.result()
             future.release()
     finally:
         client.close()
-        if local is not None:
-            local.close()
-
-
-def _own_cluster(workers: int) -> Any:
-    """A Dask cluster of processes on this machine, one job each at a time."""
-    import dask.config
-    from dask.distributed import LocalCluster
-
-    # Dask has workers give memory back at once, and each large array then costs its page faults
-    # anew; these processes live for minutes and may keep it.
-    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    settings = {
-        "distributed.nanny.pre-spawn-environ": environment,
-        # Nobody looks at the profile here; taking it, a hundred times a second, costs an eighth of
-        # a record's time.
-        "distributed.worker.profile.enabled": False,
-    }
-    with dask.config.set(settings):
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=None,
-            memory_limit=None,
-            silence_logs=logging.ERROR,
-        )
 
 
 @contextmanager

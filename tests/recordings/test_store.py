@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,7 +197,6 @@ def test_a_broken_record_is_named_and_the_others_are_kept(source: Path, tmp_path
 
 
 def test_several_processes_give_the_same_store(source: Path, tmp_path: Path) -> None:
-    pytest.importorskip("dask.distributed")
     prepare(source, tmp_path / "one", progress=False)
     prepare(source, tmp_path / "two", workers=2, progress=False)
     assert_holds(tmp_path / "two", source)
@@ -223,12 +223,50 @@ def test_a_dask_cluster_is_used(
         prepare(source, tmp_path / "other", scheduler="tcp://127.0.0.1:1", progress=False)
 
 
-def test_without_dask_several_workers_are_refused_in_words(
+def test_a_process_that_ends_is_told(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Run in the worker in place of the writing: it ends as if it were killed.
+    monkeypatch.setattr(latentphys.recordings.store, "_end_with_the_leader", os.abort)
+    with pytest.raises(WriteError, match=r"has ended, for want of memory .* with fewer workers"):
+        prepare(source, tmp_path / "store", workers=2, progress=False)
+    prepare(source, tmp_path / "store", progress=False)
+    assert_holds(tmp_path / "store", source)
+
+
+def test_processes_end_with_the_one_that_leads(tmp_path: Path) -> None:
+    script = """
+import os, signal, time
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+from latentphys.recordings.store import _end_with_the_leader
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_end_with_the_leader)
+    print(pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "lead.py").write_text(script)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "lead.py"], env=environment, capture_output=True, text=True
+    )
+    worker = int(done.stdout)
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"process {worker} outlived the one that started it")
+
+
+def test_without_dask_a_scheduler_is_refused_in_words(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "dask.distributed", None)
     with pytest.raises(ExtraError, match=r"pip install 'latentphys\[cluster\]'"):
-        prepare(source, tmp_path / "store", workers=2, progress=False)
+        prepare(source, tmp_path / "store", scheduler="tcp://127.0.0.1:1", progress=False)
     prepare(source, tmp_path / "store", progress=False)
 
 
