@@ -203,7 +203,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["rss", "windows", "prepare"])
-    parser.add_argument("--cap-gb", type=float, default=0.45)
+    parser.add_argument("--cap-gb", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--records", type=int, default=120, help="for prepare")
     parser.add_argument("--work", help="folder for temporary files, on a disk with room")
