@@ -10,7 +10,13 @@ import xarray as xr
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError
 from latentphys.recordings.record import Record, check_rate, signal_array
-from latentphys.recordings.simulator import sensors
+from latentphys.recordings.simulator import sensors, sounds
+from latentphys.recordings.simulator.cardiac_cycle import (
+    Heart,
+    Systole,
+    simulate_systole,
+    with_pulse_after_ejection,
+)
 from latentphys.recordings.simulator.physiology import (
     GRID_HZ,
     Physiology,
@@ -20,7 +26,7 @@ from latentphys.recordings.simulator.physiology import (
 
 TRUTH_HZ = 12.5
 INPUT_HZ = 4.0
-UNITS = {"ecg": "mV", "ppg": "NU", "resp": "NU", "spo2": "%"}
+UNITS = {"ecg": "mV", "ppg": "NU", "resp": "NU", "spo2": "%", "pcg": "NU"}
 
 
 def simulate(
@@ -31,29 +37,39 @@ def simulate(
     ecg_rate_hz: float = 125.0,
     ppg_rate_hz: float = 125.0,
     resp_rate_hz: float = 125.0,
+    pcg_rate_hz: float | None = None,
     absent: float = 0.1,
     nuisance: float = 1.0,
 ) -> Cohort:
     """Subjects whose heart, breathing and vessels are coupled, seen through worn sensors.
 
-    Subject k is the same however many are simulated.
+    Subject k is the same however many are simulated, and so are its ECG, respiration and SpO2
+    whether or not its heart is listened to; the pulse then also follows the pre-ejection period.
 
     Args:
         subjects: how many, one record each.
         minutes: length of a record.
         seed: of everything.
         ecg_rate_hz, ppg_rate_hz, resp_rate_hz: samples a second; SpO2 comes at 1 Hz.
+        pcg_rate_hz: samples a second of heart sounds, 1000 say; None for no stethoscope.
         absent: probability that a sensor of a record is missing; one always remains.
         nuisance: sensor gain, wander, noise and motion; 0 for clean sensors.
 
     Returns:
         A cohort whose records carry `truth` (heart_phase, breath_phase, heart_rate,
         breathing_rate, transit_time, blood_pressure, drive at 12.5 Hz), `inputs` (the drive)
-        and annotations `beat` and `breath`.
+        and annotations `beat` and `breath`. With heart sounds also pre_ejection_period (from
+        Q, 40 ms before the R peak), ejection_time and systolic_interval (S1 to S2) in seconds,
+        contractility and filling, and annotations `s1` and `s2`.
 
     Raises:
         CohortError: no subjects, no time, or a probability outside [0, 1).
         RateError: a rate that is not positive.
+
+    Example:
+        >>> record = simulate(1, 0.1, absent=0.0, pcg_rate_hz=1000.0)[0]
+        >>> record.modalities
+        ('ecg', 'ppg', 'resp', 'spo2', 'pcg')
     """
     if subjects < 1 or int(subjects) != subjects:
         raise CohortError(f"subjects is a whole number from 1 up, got {subjects!r}.")
@@ -64,33 +80,36 @@ def simulate(
     if not nuisance >= 0:
         raise CohortError(f"nuisance is 0 (clean) or more, got {nuisance!r}.")
     rates = {"ecg": ecg_rate_hz, "ppg": ppg_rate_hz, "resp": resp_rate_hz, "spo2": 1.0}
+    rates |= {} if pcg_rate_hz is None else {"pcg": pcg_rate_hz}
     for name, rate in rates.items():
         check_rate(rate, name)
-    seeds = [np.random.SeedSequence(seed, spawn_key=(k,)) for k in range(subjects)]
-    return Cohort(
-        [
-            _record(k, np.random.default_rng(own), 60.0 * minutes, rates, absent, nuisance)
-            for k, own in enumerate(seeds)
-        ]
-    )
+    seconds = 60.0 * minutes
+    return Cohort([_record(k, seed, seconds, rates, absent, nuisance) for k in range(subjects)])
 
 
 def _record(
     number: int,
-    rng: np.random.Generator,
+    seed: int,
     seconds: float,
     rates: dict[str, float],
     absent: float,
     nuisance: float,
 ) -> Record:
     """One subject's recording."""
+    rng, of_heart = (
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+        for key in ((number,), (number, 1))
+    )
     attrs = {
         "synthetic": True,
         "age": int(rng.integers(20, 80)),
         "sex": str(rng.choice(["F", "M"])),
     }
     subject, shape = Subject.draw(rng), sensors.Morphology.draw(rng)
-    state = simulate_physiology(subject, seconds, rng)
+    state, systole = simulate_physiology(subject, seconds, rng), None
+    if "pcg" in rates:
+        systole = simulate_systole(Heart.draw(attrs["sex"], of_heart), state, of_heart)
+        state = with_pulse_after_ejection(state, systole)
     leads = ["II", "V"] if rng.random() < 0.5 else ["II"]
     clock = {name: np.arange(math.floor(seconds * rate)) / rate for name, rate in rates.items()}
     clean = {
@@ -114,6 +133,11 @@ def _record(
                 units=UNITS[name],
                 labels=channels[name],
             )
+    if systole is not None and of_heart.random() >= absent:
+        heard = _heard(state, systole, clock["pcg"], nuisance, of_heart)
+        signals["pcg"] = signal_array(
+            heard.astype(np.float32), rates["pcg"], name="pcg", units=UNITS["pcg"], labels=["PCG"]
+        )
     ticks = np.arange(math.floor(seconds * INPUT_HZ)) / INPUT_HZ
     drive = np.interp(ticks, state.time, state.drive)[None]
     return Record(
@@ -122,13 +146,21 @@ def _record(
         record=f"sim{number:03d}",
         study="simulated",
         inputs=signal_array(drive, INPUT_HZ, name="drive", labels=["drive"], axis="input"),
-        annotations=_annotations(state, seconds),
-        truth=_truth(state, seconds),
+        annotations=_annotations(state, systole, seconds),
+        truth=_truth(state, systole, seconds),
         attrs=attrs,
     )
 
 
-def _truth(state: Physiology, seconds: float) -> xr.Dataset:
+def _heard(
+    state: Physiology, systole: Systole, time: np.ndarray, nuisance: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Heart sounds through a stethoscope."""
+    sound = sounds.pcg(state, systole, sounds.Chest.draw(rng), time, rng)
+    return sounds.stethoscope(sound, state, 1.0 / (time[1] - time[0]), nuisance, rng)
+
+
+def _truth(state: Physiology, systole: Systole | None, seconds: float) -> xr.Dataset:
     """The true state on its own regular grid."""
     time = np.arange(math.floor(seconds * TRUTH_HZ)) / TRUTH_HZ
 
@@ -144,6 +176,15 @@ def _truth(state: Physiology, seconds: float) -> xr.Dataset:
         "blood_pressure": (state.at(state.systolic, time), "mmHg"),
         "drive": (grid(state.drive), "1"),
     }
+    if systole is not None:
+        of_beats = {
+            "pre_ejection_period": (systole.pre_ejection, "s"),
+            "ejection_time": (systole.ejection, "s"),
+            "systolic_interval": (systole.interval, "s"),
+            "contractility": (systole.contractility, "1"),
+            "filling": (systole.filling, "1"),
+        }
+        figures |= {name: (state.at(x, time), units) for name, (x, units) in of_beats.items()}
     return xr.Dataset(
         {name: ("time", values, {"units": units}) for name, (values, units) in figures.items()},
         coords={"time": ("time", time, {"units": "s"})},
@@ -151,14 +192,20 @@ def _truth(state: Physiology, seconds: float) -> xr.Dataset:
     )
 
 
-def _annotations(state: Physiology, seconds: float) -> dict[str, xr.DataArray]:
-    """Times of the R peaks and of the starts of inspiration."""
+def _annotations(
+    state: Physiology, systole: Systole | None, seconds: float
+) -> dict[str, xr.DataArray]:
+    """Times of the R peaks, of the starts of inspiration and of the heart sounds."""
     turns = np.floor(state.breath_phase / (2 * np.pi))
     breaths = state.time[1:][np.diff(turns) > 0] - 0.5 / GRID_HZ
+    marks = {"beat": state.beat_time, "breath": breaths}
+    if systole is not None:
+        marks["s1"] = systole.first_sound(state.beat_time)
+        marks["s2"] = systole.second_sound(state.beat_time)
     return {
         name: xr.DataArray(
             np.ones(len(inside)), dims="event", coords={"time": ("event", inside)}, name=name
         )
-        for name, times in {"beat": state.beat_time, "breath": breaths}.items()
+        for name, times in marks.items()
         for inside in [times[(times >= 0) & (times < seconds)]]
     }
