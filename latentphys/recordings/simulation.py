@@ -108,7 +108,7 @@ def _record(
     subject, shape = Subject.draw(rng), sensors.Morphology.draw(rng)
     state, systole = simulate_physiology(subject, seconds, rng), None
     if "pcg" in rates:
-        systole = simulate_systole(Heart.draw(attrs["sex"], of_heart), state, of_heart)
+        systole = simulate_systole(Heart.draw(str(attrs["sex"]), of_heart), state, of_heart)
         state = with_pulse_after_ejection(state, systole)
     leads = ["II", "V"] if rng.random() < 0.5 else ["II"]
     clock = {name: np.arange(math.floor(seconds * rate)) / rate for name, rate in rates.items()}

@@ -55,7 +55,7 @@ class Chest:
             hertz=np.array([45.0, 60.0, 70.0, 60.0]) * np.exp(0.15 * rng.standard_normal(4)),
             loudness=np.array([1.0, 0.4, 0.8, 0.25]) * np.exp(0.2 * rng.standard_normal(4)),
             decay_s=np.array([0.025, 0.02, 0.015, 0.015]) * np.exp(0.15 * rng.standard_normal(4)),
-            murmur=rng.uniform(0.03, 0.12) if rng.random() < 0.3 else 0.0,
+            murmur=rng.uniform(0.02, 0.06) if rng.random() < 0.3 else 0.0,
             breathing=rng.uniform(0.1, 0.3),
         )
 
