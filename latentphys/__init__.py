@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from latentphys.plotting.training import plot_training
     from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
+    from latentphys.recordings.night import simulate_night
     from latentphys.recordings.reading import read
     from latentphys.recordings.record import Record
     from latentphys.recordings.signal_quality import quality
@@ -52,6 +53,7 @@ __all__ = [
     "quality",
     "read",
     "simulate",
+    "simulate_night",
     "splits",
 ]
 
@@ -75,6 +77,7 @@ _HOMES = {
     "quality": "latentphys.recordings.signal_quality",
     "read": "latentphys.recordings.reading",
     "simulate": "latentphys.recordings.simulation",
+    "simulate_night": "latentphys.recordings.night",
     "splits": "latentphys.recordings.splits",
 }
 
