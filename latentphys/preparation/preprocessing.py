@@ -8,6 +8,7 @@ The steps, in order, each `step(x, rate_hz, plan) -> x` of one channel (time,):
     extremes    infinite values and values outside [plan.least, plan.most] to NaN
     flat        constant stretches of plan.flat_s to NaN
     band        zero-phase pass band [plan.low_hz, plan.high_hz] on each observed run
+    envelope    |x| below plan.envelope_hz in place of the wave
     outliers    values beyond plan.beyond_sd spreads of the median to NaN
 
 then scaling. A plan of one's own changes their figures, a step of one's own replaces one:
@@ -92,6 +93,8 @@ class SignalPlan:
     Attributes:
         low_hz, high_hz: pass band of a second-order Butterworth filter run forward and backward
             on each observed run; None leaves that side open.
+        envelope_hz: the rectified signal below this in place of the wave: how loud a heart
+            sound is, without its pitch. None keeps the wave.
         least, most: physiological limits in the signal's units; values beyond are NaN.
         flat_s: a constant stretch this long is a disconnected sensor: NaN. None keeps it.
         beyond_sd: values further than this many standard deviations from the median are NaN.
@@ -107,6 +110,7 @@ class SignalPlan:
     beyond_sd: float | None = None
     location: float | None = None
     scale: float | None = None
+    envelope_hz: float | None = None
 
 
 _WAVEFORM = {"flat_s": 2.0, "beyond_sd": 12.0}
@@ -117,6 +121,16 @@ DEFAULT_PLANS: Mapping[str, SignalPlan] = {
     "resp": SignalPlan(low_hz=0.05, high_hz=3.0, **_WAVEFORM),
     "abp": SignalPlan(high_hz=20.0, **_WAVEFORM),
     "cvp": SignalPlan(high_hz=20.0, **_WAVEFORM),
+    # Electrodes of the night: the bands of the AASM manual (Berry et al. 2017, JCSM 13).
+    "eeg": SignalPlan(low_hz=0.3, high_hz=35.0, **_WAVEFORM),
+    "eog": SignalPlan(low_hz=0.3, high_hz=35.0, **_WAVEFORM),
+    "emg": SignalPlan(low_hz=10.0, high_hz=100.0, **_WAVEFORM),
+    # No breath is a flat line too: only what no apnoea lasts is a disconnected sensor.
+    "airflow": SignalPlan(low_hz=0.05, high_hz=3.0, flat_s=150.0, beyond_sd=12.0),
+    "effort": SignalPlan(low_hz=0.05, high_hz=3.0, flat_s=150.0, beyond_sd=12.0),
+    # Springer, Tarassenko and Clifford (2016), IEEE Trans. Biomed. Eng. 63: heart sounds. They
+    # are short and sparse, so that their peaks lie many spreads out.
+    "pcg": SignalPlan(low_hz=25.0, high_hz=400.0, flat_s=2.0, beyond_sd=30.0),
     "hr": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0),
     "pulse": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0),
     "resp_rate": SignalPlan(least=1.0, most=80.0, location=18.0, scale=6.0),
@@ -317,6 +331,13 @@ def band_step(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
     return filter_runs(x, rate_hz, plan.low_hz, plan.high_hz)
 
 
+def envelope_step(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
+    """The rectified signal below the plan's `envelope_hz`; the wave where it names none."""
+    return (
+        x if plan.envelope_hz is None else filter_runs(np.abs(x), rate_hz, None, plan.envelope_hz)
+    )
+
+
 def outliers_step(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
     """`without_outliers` about the plan's location and scale, or the channel's own."""
     if plan.beyond_sd is None:
@@ -430,5 +451,6 @@ STEPS: Mapping[str, Step] = {
     "extremes": extremes_step,
     "flat": flat_step,
     "band": band_step,
+    "envelope": envelope_step,
     "outliers": outliers_step,
 }

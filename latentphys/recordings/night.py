@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import numpy as np
 import xarray as xr
 
@@ -12,7 +13,7 @@ from latentphys.recordings.labels import STAGES
 from latentphys.recordings.record import Record, check_rate, signal_array
 from latentphys.recordings.simulator import apnoea, electrodes, night_heart
 from latentphys.recordings.simulator.bedside import FLAWS, probe_overnight, worn_overnight
-from latentphys.recordings.simulator.hypnogram import CYCLE_MINUTES, EPOCH_S
+from latentphys.recordings.simulator.hypnogram import CYCLE_MINUTES, EPOCH_S, stage_at
 from latentphys.recordings.simulator.physiology import phase_through
 from latentphys.recordings.simulator.sleep import Night, Person, simulate_sleep
 
@@ -169,7 +170,7 @@ def _clean(
     person: Person, night: Night, clock: dict[str, np.ndarray], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Every sensor without its flaws, (channel, time)."""
-    scalp, stages, breathing = person.scalp, night.stages, night.breathing
+    scalp, stages, breathing = person.scalp, night.micro, night.breathing
     brain = electrodes.eeg(scalp, stages, night.arousals, night.waves, clock["eeg"], rng)
     return {
         "eeg": brain,
@@ -205,7 +206,7 @@ def _truth(person: Person, night: Night, seconds: float) -> xr.Dataset:
         "circulation_delay": (np.full(len(time), person.breather.circulation_s), "s"),
     }
     variables = {
-        "stage": ("time", apnoea.stage_at(night.stages, time), {"classes": list(STAGES)}),
+        "stage": ("time", stage_at(night.stages, time), {"classes": list(STAGES)}),
         "apnoea": ("time", happening, {"classes": ["none", *apnoea.KINDS]}),
         "arousal": ("time", electrodes.during(night.arousals, time).astype(np.int8), {}),
     }

@@ -133,7 +133,7 @@ def test_a_step_of_ones_own_stands_in_for_the_librarys() -> None:
 
 def test_steps_that_there_are_not_or_that_move_samples_are_refused() -> None:
     with pytest.raises(
-        FitError, match="extremes, flat, band, outliers.*'bnad'.*Did you mean 'band'"
+        FitError, match="extremes, flat, band, envelope, outliers.*'bnad'.*Did you mean 'band'"
     ):
         Preprocessing().replaced(bnad=halved)
     with pytest.raises(FitError, match="the steps of preprocessing"):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentphys.recordings.simulator.hypnogram import EPOCH_S, N3, REM, Codes, W
+from latentphys.recordings.simulator.hypnogram import N3, REM, Codes, W, stage_at
 from latentphys.recordings.simulator.physiology import GRID_HZ, lagged, wandering
 
 Array = NDArray[np.float64]
@@ -110,12 +110,6 @@ class Breathing:
     paradox: Array
     ventilation: Array
     saturation: Array
-
-
-def stage_at(stages: Codes, time: Array) -> Codes:
-    """The stage at each time; before the night and after it, that of its ends."""
-    epoch = np.floor(np.asarray(time) / EPOCH_S).astype(int)
-    return np.asarray(stages[np.clip(epoch, 0, len(stages) - 1)])
 
 
 def simulate_events(

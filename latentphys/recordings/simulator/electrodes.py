@@ -2,7 +2,8 @@
 
 EEG is a 1/f background and rhythms, each a noise-driven damped oscillator whose strength follows
 the stage, with spindles and K-complexes on top; the eyes roll, dart and blink; the chin is tense
-awake and slack in REM. Strengths are of adults, at Fpz-Cz and Pz-Oz.
+awake and slack in REM. Strengths are of adults, at Fpz-Cz and Pz-Oz. `stages` are microstates
+(`hypnogram.MICRO_S`) throughout.
 
 References:
     Iber, Ancoli-Israel, Chesson and Quan (2007), The AASM manual for the scoring of sleep: what
@@ -23,8 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentphys.recordings.simulator.apnoea import stage_at
-from latentphys.recordings.simulator.hypnogram import Codes, W
+from latentphys.recordings.simulator.hypnogram import MICRO_S, Codes, W, stage_at
 from latentphys.recordings.simulator.physiology import lagged, wandering
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ RHYTHMS = {
     "sigma": (13.0, 2.0, (1.0, 1.2, 2.0, 1.5, 1.0), (1.0, 0.7), 0.3),
     "beta": (21.0, 8.0, (4.0, 2.8, 1.8, 1.2, 2.8), (1.0, 0.8), 0.25),
 }
-BACKGROUND = np.array([8.0, 7.5, 8.5, 10.0, 7.0])
+BACKGROUND = np.array([8.0, 7.5, 8.0, 7.5, 7.0])
 AROUSED = {"slow": 0.4, "theta": 0.8, "alpha": 3.0, "sigma": 0.5, "beta": 2.0}
 SPINDLES_PER_MINUTE = np.array([0.0, 0.1, 3.0, 1.0, 0.05])
 K_COMPLEXES_PER_MINUTE = np.array([0.0, 0.0, 1.3, 0.2, 0.0])
@@ -98,15 +98,13 @@ class Graphoelements:
     k_complex: Array
 
 
-def sprinkled(
-    per_minute: Array, stages: Codes, seconds: float, rng: np.random.Generator
-) -> Array:
+def sprinkled(per_minute: Array, stages: Codes, seconds: float, rng: np.random.Generator) -> Array:
     """Sorted times of a Poisson process whose rate follows the stage, (event,)."""
     most = float(per_minute.max())
     if most <= 0:
         return np.zeros(0)
     times = np.sort(rng.uniform(0.0, seconds, rng.poisson(most * seconds / 60.0)))
-    return times[rng.random(len(times)) < per_minute[stage_at(stages, times)] / most]
+    return times[rng.random(len(times)) < per_minute[stage_at(stages, times, MICRO_S)] / most]
 
 
 def draw_graphoelements(
@@ -141,7 +139,7 @@ def eeg(
         hertz = {"alpha": scalp.alpha_hz, "sigma": scalp.spindle_hz}.get(name, hertz)
         strength = by_stage(np.array(table), stages, slow, spread, rng) * scalp.strength[name]
         if name == "alpha":
-            strength = strength * np.where(stage_at(stages, slow) == W, shut, 1.0)
+            strength = strength * np.where(stage_at(stages, slow, MICRO_S) == W, shut, 1.0)
         strength = strength * (1.0 + (AROUSED[name] - 1.0) * aroused)
         at = np.interp(time, slow, strength)
 
@@ -182,7 +180,7 @@ def eog(
     """E1-M2 and E2-M2, (2, time) uV: the eyes move them apart, the brain and blinks together."""
     rate_hz, seconds = 1.0 / (time[1] - time[0]), float(time[-1])
     slow = np.arange(-2.0, seconds + 2.0, 1.0 / SLOW_HZ)
-    rolling = np.interp(time, slow, by_stage(ROLLING, stages, slow, 0.4, rng))
+    rolling = np.interp(time, slow, by_stage(ROLLING, stages, slow, 0.9, rng))
     moved = rolling * oscillator(len(time), 0.3, 0.15, rate_hz, rng)
     darts = sprinkled(SACCADES_PER_MINUTE / 3.0, stages, seconds, rng)
     # Saccades come in bursts of about three.
@@ -226,7 +224,7 @@ def by_stage(
 ) -> Array:
     """A figure of the stage that changes over some seconds and fluctuates, (time,)."""
     rate_hz = 1.0 / (time[1] - time[0])
-    raw = table[stage_at(stages, time)]
+    raw = table[stage_at(stages, time, MICRO_S)]
     smooth = lagged(raw - raw[0], rate_hz, 4.0) + raw[0]
     fast, slow = wandering(rng, len(time), rate_hz, 3.0), wandering(rng, len(time), rate_hz, 90.0)
     return np.asarray(smooth * np.exp(spread * (0.7 * fast + 0.7 * slow) - 0.5 * spread**2))

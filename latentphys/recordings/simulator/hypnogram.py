@@ -51,6 +51,17 @@ REM_MOVES = np.array(
         [0.30, 0.40, 0.30, 0.00, 0.00],
     ]
 )
+MICRO_S = 5.0
+# P(looks like | stage), of 5 s.
+MICRO = np.array(
+    [
+        [0.85, 0.15, 0.00, 0.00, 0.00],
+        [0.18, 0.57, 0.20, 0.00, 0.05],
+        [0.02, 0.08, 0.86, 0.04, 0.00],
+        [0.00, 0.00, 0.15, 0.85, 0.00],
+        [0.02, 0.16, 0.02, 0.00, 0.80],
+    ]
+)
 PRESSURE_CYCLES = 2.5  # sleep pressure falls to 1/e in as many
 
 
@@ -107,6 +118,24 @@ def simulate_hypnogram(
         now = int(rng.choice(5, p=_moves(now, asleep % 1.0 >= 1.0 - rem, pressure, sleeper)))
         stages += [now] * _bout(now, pressure, sleeper, pace, rng)
     return np.array(stages[:epochs], dtype=np.int8)
+
+
+def stage_at(stages: Codes, time: NDArray[np.float64], epoch_s: float = EPOCH_S) -> Codes:
+    """The stage at each time; before the night and after it, that of its ends."""
+    epoch = np.floor(np.asarray(time) / epoch_s).astype(int)
+    return np.asarray(stages[np.clip(epoch, 0, len(stages) - 1)])
+
+
+def simulate_microstates(stages: Codes, rng: np.random.Generator) -> Codes:
+    """What the electrodes see of each `MICRO_S`, (6 epoch,).
+
+    An epoch has the name of what fills most of it: a drowsy sleeper hovers between wake and
+    sleep, and the rest of an epoch is what makes scorers disagree, most of all about N1.
+    """
+    each = np.repeat(stages, round(EPOCH_S / MICRO_S))
+    bounds = np.cumsum(MICRO, axis=1)[each]
+    drawn = (rng.random((len(each), 1)) > bounds).sum(axis=1)
+    return np.asarray(np.minimum(drawn, REM), dtype=np.int8)
 
 
 def rem_share(cycles: float) -> float:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentphys.recordings.simulator.apnoea import KINDS, Breathing, Events, stage_at
-from latentphys.recordings.simulator.hypnogram import Codes
+from latentphys.recordings.simulator.apnoea import KINDS, Breathing, Events
+from latentphys.recordings.simulator.hypnogram import Codes, stage_at
 from latentphys.recordings.simulator.physiology import lagged, phase_through, wandering
 from latentphys.recordings.simulator.sensors import ANGLE, HEIGHT, WIDTH, Morphology
 
@@ -71,7 +71,9 @@ def simulate_beats(
     def by_stage(table: Array) -> Array:
         return lagged(table[stage] - table[stage[0]], HEART_HZ, 15.0) + table[stage[0]]
 
-    rate = heart.rate + by_stage(RATE) - NIGHT_FALL * (1.0 - np.exp(-np.clip(time, 0, None) / NIGHT_S))
+    rate = (
+        heart.rate + by_stage(RATE) - NIGHT_FALL * (1.0 - np.exp(-np.clip(time, 0, None) / NIGHT_S))
+    )
     rate = rate + by_stage(SPREAD) * wandering(rng, len(time), HEART_HZ, 12.0)
     breath = np.interp(time, breathing.time, breathing.drive * breathing.depth)
     volume = -np.cos(np.interp(time, breathing.time, breathing.phase))

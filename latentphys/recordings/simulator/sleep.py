@@ -17,7 +17,12 @@ from latentphys.recordings.simulator.apnoea import (
 )
 from latentphys.recordings.simulator.bedside import simulate_movements
 from latentphys.recordings.simulator.electrodes import Graphoelements, Scalp, draw_graphoelements
-from latentphys.recordings.simulator.hypnogram import Codes, Sleeper, simulate_hypnogram
+from latentphys.recordings.simulator.hypnogram import (
+    Codes,
+    Sleeper,
+    simulate_hypnogram,
+    simulate_microstates,
+)
 from latentphys.recordings.simulator.night_heart import NightHeart, simulate_beats
 from latentphys.recordings.simulator.sensors import Morphology
 
@@ -58,6 +63,7 @@ class Night:
 
     Attributes:
         stages: (epoch,) codes.
+        micro: (6 epoch,) codes of 5 s, as the electrodes see them.
         events: apnoeas and hypopnoeas.
         arousals: (arousal, 2) start and stop, seconds.
         movements: (movement, 2) start and stop, seconds.
@@ -67,6 +73,7 @@ class Night:
     """
 
     stages: Codes
+    micro: Codes
     events: Events
     arousals: Array
     movements: Array
@@ -83,12 +90,14 @@ def simulate_sleep(
     events = simulate_events(person.breather, stages, seconds, rng)
     arousals = simulate_arousals(person.breather, events, stages, seconds, rng)
     breathing = simulate_breathing(person.breather, events, stages, seconds, rng)
+    micro = simulate_microstates(stages, rng)
     return Night(
         stages=stages,
+        micro=micro,
         events=events,
         arousals=arousals,
-        movements=simulate_movements(stages, arousals, seconds, rng),
+        movements=simulate_movements(micro, arousals, seconds, rng),
         breathing=breathing,
         beats=simulate_beats(person.heart, breathing, events, arousals, stages, rng),
-        waves=draw_graphoelements(person.scalp, stages, seconds, rng),
+        waves=draw_graphoelements(person.scalp, micro, seconds, rng),
     )
