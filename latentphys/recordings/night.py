@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import CohortError
+from latentphys.recordings.errors import CohortError, RateError
 from latentphys.recordings.labels import STAGES
 from latentphys.recordings.record import Record, check_rate, signal_array
 from latentphys.recordings.simulator import apnoea, electrodes, night_heart
@@ -19,6 +19,7 @@ from latentphys.recordings.simulator.sleep import Night, Person, simulate_sleep
 
 TRUTH_HZ = 12.5
 ECG_HZ, BREATH_HZ = 125.0, 25.0
+LEAST_EEG_HZ = 64.0
 CYCLES = 4.5  # a night shorter than as many has shorter cycles
 CHANNELS = {
     "eeg": electrodes.CHANNELS,
@@ -53,6 +54,7 @@ def simulate_night(
     A night shorter than 4.5 cycles of 90 minutes is a whole night sped up: its cycles, and the
     bouts of its stages, are shorter in proportion, though no bout is under 30 s. Breaths, beats,
     waves and apnoeas keep their own time. Subject k is the same however many are simulated.
+    Eight hours are about 200 MB a subject.
 
     Args:
         subjects: how many, one night each.
@@ -76,7 +78,7 @@ def simulate_night(
 
     Raises:
         CohortError: no subjects, no time, or a figure outside its limits.
-        RateError: a rate that is not positive.
+        RateError: EEG below 64 Hz.
 
     Example:
         >>> from latentphys.recordings.labels import per_epoch
@@ -91,6 +93,11 @@ def simulate_night(
     rates |= {"airflow": BREATH_HZ, "effort": BREATH_HZ, "spo2": 1.0}
     for name, rate in rates.items():
         check_rate(rate, name)
+    if eeg_rate_hz < LEAST_EEG_HZ:
+        raise RateError(
+            f"EEG and EMG are sampled at {LEAST_EEG_HZ:g} Hz or more, got {eeg_rate_hz!r}. Ask "
+            "for 100, as in Sleep-EDF."
+        )
     cycle = min(CYCLE_MINUTES, minutes / CYCLES) if cycle_minutes is None else cycle_minutes
     made = []
     for k in range(subjects):
@@ -116,6 +123,8 @@ def _check(
     for name, value in (("minutes", minutes), ("cycle_minutes", cycle_minutes)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise CohortError(f"{name} must be positive, got {value!r}. Ask for 90, say.")
+    if minutes * 60.0 < EPOCH_S:
+        raise CohortError(f"a night has at least one epoch of 30 s, got {minutes!r} minutes.")
     if events_per_hour is not None and not 0 <= events_per_hour <= 120:
         raise CohortError(
             f"events_per_hour is from 0 (no apnoeas) to 120, got {events_per_hour!r}."

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import CohortError
+from latentphys.recordings.errors import CohortError, RateError
 from latentphys.recordings.record import Record, check_rate, signal_array
 from latentphys.recordings.simulator import sensors, sounds
 from latentphys.recordings.simulator.cardiac_cycle import (
@@ -26,6 +26,7 @@ from latentphys.recordings.simulator.physiology import (
 
 TRUTH_HZ = 12.5
 INPUT_HZ = 4.0
+LEAST_PCG_HZ = 200.0
 UNITS = {"ecg": "mV", "ppg": "NU", "resp": "NU", "spo2": "%", "pcg": "NU"}
 
 
@@ -64,7 +65,7 @@ def simulate(
 
     Raises:
         CohortError: no subjects, no time, or a probability outside [0, 1).
-        RateError: a rate that is not positive.
+        RateError: a rate that is not positive, or heart sounds below 200 Hz.
 
     Example:
         >>> record = simulate(1, 0.1, absent=0.0, pcg_rate_hz=1000.0)[0]
@@ -83,6 +84,11 @@ def simulate(
     rates |= {} if pcg_rate_hz is None else {"pcg": pcg_rate_hz}
     for name, rate in rates.items():
         check_rate(rate, name)
+    if rates.get("pcg", LEAST_PCG_HZ) < LEAST_PCG_HZ:
+        raise RateError(
+            f"heart sounds reach 100 Hz: pcg_rate_hz is {LEAST_PCG_HZ:g} or more, got "
+            f"{pcg_rate_hz!r}. Ask for 1000, or for None to have none."
+        )
     seconds = 60.0 * minutes
     return Cohort([_record(k, seed, seconds, rates, absent, nuisance) for k in range(subjects)])
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from latentphys.preparation.preprocessing import (
+    DEFAULT_PLANS,
     Preprocessing,
     SignalPlan,
     clean,
@@ -177,3 +179,40 @@ def test_real_recordings_are_standardised(data_root: Path) -> None:
                 values = prepared.signals[name].values
                 assert np.isfinite(values).mean() > 0.5
                 np.testing.assert_allclose(np.nanstd(values, 1), 1.0, atol=0.25)
+
+
+def test_an_envelope_says_how_loud_not_how_high() -> None:
+    time = np.arange(4000) / 1000.0
+    loud = np.exp(-0.5 * ((time % 1.0 - 0.5) / 0.05) ** 2)
+    low, high = (loud * np.sin(2 * np.pi * hertz * time) for hertz in (60.0, 90.0))
+    plan = replace(DEFAULT_PLANS["pcg"], envelope_hz=20.0)
+    one, two = (clean(x, 1000.0, plan) for x in (low, high))
+    assert np.corrcoef(one, two)[0, 1] > 0.99
+    assert np.corrcoef(one, loud)[0, 1] > 0.98
+    assert np.abs(np.corrcoef(clean(low, 1000.0, DEFAULT_PLANS["pcg"]), loud)[0, 1]) < 0.1
+    hole = np.where((time > 1.2) & (time < 1.3), np.nan, low)
+    np.testing.assert_array_equal(np.isnan(clean(hole, 1000.0, plan)), np.isnan(hole))
+
+
+@pytest.mark.parametrize("name", ["airflow", "effort"])
+def test_a_breath_that_is_not_taken_is_no_disconnected_sensor(name: str) -> None:
+    x = np.sin(2 * np.pi * 0.25 * np.arange(300 * 25) / 25.0)
+    apnoea, off = x.copy(), x.copy()
+    apnoea[2000:3500] = 0.0  # a minute
+    off[1000:6500] = 0.0
+    assert np.isfinite(clean(apnoea, 25.0, DEFAULT_PLANS[name])).all()
+    assert np.isnan(clean(off, 25.0, DEFAULT_PLANS[name])[1100:6400]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "kept_hz", "lost_hz"),
+    [("eeg", 100.0, 12.0, 0.02), ("emg", 250.0, 40.0, 1.0), ("pcg", 1000.0, 60.0, 3.0)],
+)
+def test_each_sensor_keeps_its_own_band(
+    name: str, rate_hz: float, kept_hz: float, lost_hz: float
+) -> None:
+    time = np.arange(int(120 * rate_hz)) / rate_hz
+    kept = np.sin(2 * np.pi * kept_hz * time)
+    y = clean(kept + 3.0 * np.sin(2 * np.pi * lost_hz * time), rate_hz, DEFAULT_PLANS[name])
+    middle = slice(len(time) // 4, -len(time) // 4)
+    np.testing.assert_allclose(y[middle], kept[middle], atol=0.15)

@@ -210,6 +210,8 @@ def test_the_stethoscope_can_be_absent_and_needs_a_rate() -> None:
     assert missing == pytest.approx(0.4, abs=0.25)
     with pytest.raises(RateError, match="'pcg' is a positive number"):
         simulate(1, 0.1, pcg_rate_hz=0.0)
+    with pytest.raises(RateError, match="pcg_rate_hz is 200 or more, got 50.0. Ask for 1000"):
+        simulate(1, 0.1, pcg_rate_hz=50.0)
 
 
 def test_a_stiffer_heart_is_the_persons_own(states: list[Physiology]) -> None:

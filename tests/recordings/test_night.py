@@ -410,11 +410,13 @@ def test_absent_sensors_and_nights_without_apnoeas(tmp_path: Path) -> None:
     [
         ({"subjects": 0}, CohortError, "whole number from 1 up, got 0"),
         ({"minutes": -1.0}, CohortError, "minutes must be positive, got -1.0"),
+        ({"minutes": 0.2}, CohortError, "at least one epoch of 30 s, got 0.2"),
         ({"cycle_minutes": 0.0}, CohortError, "cycle_minutes must be positive, got 0.0"),
         ({"events_per_hour": 500.0}, CohortError, r"from 0 \(no apnoeas\) to 120, got 500.0"),
         ({"absent": 1.0}, CohortError, r"probability in \[0, 1\), got 1.0"),
         ({"nuisance": float("nan")}, CohortError, "nuisance is 0 .clean. or more, got nan"),
         ({"eeg_rate_hz": 0.0}, RateError, "'eeg' is a positive number"),
+        ({"eeg_rate_hz": 20.0}, RateError, "at 64 Hz or more, got 20.0. Ask for 100"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(
