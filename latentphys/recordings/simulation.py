@@ -116,31 +116,10 @@ def _record(
     if "pcg" in rates:
         systole = simulate_systole(Heart.draw(str(attrs["sex"]), of_heart), state, of_heart)
         state = with_pulse_after_ejection(state, systole)
-    leads = ["II", "V"] if rng.random() < 0.5 else ["II"]
-    clock = {name: np.arange(math.floor(seconds * rate)) / rate for name, rate in rates.items()}
-    clean = {
-        "ecg": np.stack([sensors.ecg(state, shape, lead, clock["ecg"]) for lead in leads]),
-        "ppg": sensors.ppg(state, shape, clock["ppg"])[None],
-        "resp": sensors.resp(state, clock["resp"])[None],
-        "spo2": sensors.spo2(state, clock["spo2"])[None],
-    }
-    gone = {name for name in clean if rng.random() < absent}
-    if len(gone) == len(clean):
-        gone.discard("ecg")
-    channels = {"ecg": leads, "ppg": ["PLETH"], "resp": ["RESP"], "spo2": ["SpO2"]}
-    signals = {}
-    for name, x in clean.items():
-        worn = x if name == "spo2" else sensors.wear(x, rates[name], nuisance, rng)
-        if name not in gone:
-            signals[name] = signal_array(
-                worn.astype(np.float32),
-                rates[name],
-                name=name,
-                units=UNITS[name],
-                labels=channels[name],
-            )
+    signals = _worn(state, shape, seconds, rates, (absent, nuisance, rng))
     if systole is not None and of_heart.random() >= absent:
-        heard = _heard(state, systole, clock["pcg"], nuisance, of_heart)
+        time = np.arange(math.floor(seconds * rates["pcg"])) / rates["pcg"]
+        heard = _heard(state, systole, time, nuisance, of_heart)
         signals["pcg"] = signal_array(
             heard.astype(np.float32), rates["pcg"], name="pcg", units=UNITS["pcg"], labels=["PCG"]
         )
@@ -156,6 +135,41 @@ def _record(
         truth=_truth(state, systole, seconds),
         attrs=attrs,
     )
+
+
+def _worn(
+    state: Physiology,
+    shape: sensors.Morphology,
+    seconds: float,
+    rates: dict[str, float],
+    worn: tuple[float, float, np.random.Generator],
+) -> dict[str, xr.DataArray]:
+    """ECG, PPG, respiration and SpO2 as worn sensors give them; some are absent."""
+    absent, nuisance, rng = worn
+    leads = ["II", "V"] if rng.random() < 0.5 else ["II"]
+    clock = {name: np.arange(math.floor(seconds * rate)) / rate for name, rate in rates.items()}
+    clean = {
+        "ecg": np.stack([sensors.ecg(state, shape, lead, clock["ecg"]) for lead in leads]),
+        "ppg": sensors.ppg(state, shape, clock["ppg"])[None],
+        "resp": sensors.resp(state, clock["resp"])[None],
+        "spo2": sensors.spo2(state, clock["spo2"])[None],
+    }
+    gone = {name for name in clean if rng.random() < absent}
+    if len(gone) == len(clean):
+        gone.discard("ecg")
+    channels = {"ecg": leads, "ppg": ["PLETH"], "resp": ["RESP"], "spo2": ["SpO2"]}
+    signals = {}
+    for name, x in clean.items():
+        seen = x if name == "spo2" else sensors.wear(x, rates[name], nuisance, rng)
+        if name not in gone:
+            signals[name] = signal_array(
+                seen.astype(np.float32),
+                rates[name],
+                name=name,
+                units=UNITS[name],
+                labels=channels[name],
+            )
+    return signals
 
 
 def _heard(
