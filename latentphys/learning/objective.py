@@ -37,11 +37,11 @@ class Objective:
     """
 
     cross: float = 3.0
-    miss: float = 0.03
-    views: int = 3
+    miss: float = 0.003
+    views: int = 1
     draws: int = 4
     one_out: float = 0.6
-    gaps: float = 0.25
+    gaps: float = 0.1
     teach_only: bool = True
     beta: float = 0.5
 
