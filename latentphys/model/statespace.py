@@ -72,7 +72,7 @@ class ModelSpec:
     input_dim: int = 0
     widths: tuple[int, ...] = (64, 96, 128, 128, 128)
     width: int = 64
-    dropout: float = 0.2
+    dropout: float = 0.3
     noise_floor: float = 0.1
     transition: str = "gated"
 

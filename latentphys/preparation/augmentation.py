@@ -24,6 +24,9 @@ class Augmentation:
         lag_s: standard deviation of a shift of each sensor against the others, seconds. Delays
             between sensors (pulse transit) differ from subject to subject; without it a network
             learns those of the training subjects by heart.
+        own_lag_s: modality -> its own in place of `lag_s`. By how much the breath in a chest's
+            impedance leads or trails the breath in the pulse differs between people by a good
+            part of a second.
         one_channel: probability of keeping one random channel of a modality with several.
         delay_s: modality -> how far it follows the heart's electrical beat, seconds
             (`latentphys.preparation.delays`). A faster heart does not shorten the way of its
@@ -32,8 +35,9 @@ class Augmentation:
 
     tempo: float = 0.2
     gain: float = 0.2
-    noise: float = 0.02
+    noise: float = 0.05
     lag_s: float = 0.02
+    own_lag_s: Mapping[str, float] = field(default_factory=lambda: {"resp": 0.4})
     one_channel: float = 0.5
     delay_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -91,7 +95,8 @@ class Augmentation:
         else:
             first = float(start_step * samples_per_step(signal, state_rate_hz))
             count = int(np.ceil(steps / state_rate_hz * signal.rate_hz))
-            shift_s = self.lag_s * rng.standard_normal() * (signal.rate_hz > state_rate_hz)
+            lag_s = self.own_lag_s.get(name, self.lag_s)
+            shift_s = lag_s * rng.standard_normal() * (signal.rate_hz > state_rate_hz)
             shift_s += self.delay_s.get(name, 0.0) * (1.0 - factor)
             at = first + shift_s * signal.rate_hz + np.arange(count) * factor
             values, time_s = _read_between(signal.values, at, signal.rate_hz > state_rate_hz), None
