@@ -7,9 +7,14 @@ import numpy as np
 import xarray as xr
 
 from latentphys.recordings.errors import ReadError
+from latentphys.recordings.events import Line, from_lines
 
 # Extensions under which PhysioNet keeps them.
 KINDS = ("atr", "breath", "qrs", "ecg", "st", "apn", "ari", "wqrs", "arousal")
+EVENTS = "events"  # ours: every set in one file
+LASTING = " || "  # in its notes, before how long an event lasts
+# LUDB: waves marked lead by lead, "(" onset, symbol peak, ")" offset.
+LEADS = ("i", "ii", "iii", "avr", "avl", "avf", "v1", "v2", "v3", "v4", "v5", "v6")
 
 
 def read_annotations(stem: Path, rate_hz: float) -> dict[str, xr.DataArray]:
@@ -22,22 +27,15 @@ def read_annotations(stem: Path, rate_hz: float) -> dict[str, xr.DataArray]:
     Raises:
         ReadError: a file that is none.
     """
-    import wfdb
-
     found: dict[str, xr.DataArray] = {}
-    for kind in KINDS:
+    for kind in (*KINDS, *LEADS, EVENTS):
         path = stem.with_name(f"{stem.name}.{kind}")
         if not path.is_file():
             continue
-        try:
-            events = wfdb.rdann(str(stem), kind)
-        except (ValueError, IndexError, KeyError, TypeError, OSError) as error:
-            raise ReadError(
-                f"annotations {path.name!r} cannot be read ({error}). Remove or replace the file."
-            ) from error
-        times = np.asarray(events.sample, dtype=np.float64) / (events.fs or rate_hz)
-        notes = np.array([str(note).strip("\x00 ") for note in events.aux_note], dtype=object)
-        symbols = np.array(events.symbol, dtype=object)
+        times, symbols, notes = _events(stem, kind, rate_hz)
+        if kind == EVENTS:
+            found |= from_lines(map(_line, times, notes), ours=True)
+            continue
         for name, chosen in _annotators(kind, notes).items():
             found[name] = xr.DataArray(
                 symbols[chosen].astype(str),
@@ -49,6 +47,31 @@ def read_annotations(stem: Path, rate_hz: float) -> dict[str, xr.DataArray]:
                 attrs={"source": path.name},
             )
     return found
+
+
+def _events(stem: Path, kind: str, rate_hz: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times in seconds, symbols and notes of one annotation file."""
+    import wfdb
+
+    try:
+        events = wfdb.rdann(str(stem), kind)
+    except (ValueError, IndexError, KeyError, TypeError, OSError) as error:
+        raise ReadError(
+            f"annotations '{stem.name}.{kind}' cannot be read ({error}). Remove or replace the "
+            "file."
+        ) from error
+    times = np.asarray(events.sample, dtype=np.float64) / (events.fs or rate_hz)
+    notes = np.array([str(note).strip("\x00 ") for note in events.aux_note], dtype=object)
+    return times, np.array(events.symbol, dtype=object), notes
+
+
+def _line(time_s: float, note: str) -> Line:
+    """An event of our own file; what others wrote under that name lasts as long as not said."""
+    text, bar, lasting = note.rpartition(LASTING)
+    try:
+        return Line(float(time_s), float(lasting), text) if bar else Line(time_s, np.nan, note)
+    except ValueError:
+        return Line(float(time_s), np.nan, note)
 
 
 def _annotators(kind: str, notes: np.ndarray) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ from latentphys.recordings.wfdb_beats import beats_alone, list_beats
 from latentphys.recordings.wfdb_files import Channel, WfdbFile, read_samples, scan, segment_names
 
 _COMMENT = re.compile(r"^\s*<?\s*([A-Za-z][\w ]{0,30}?)\s*>?\s*[:=]\s*(\S.*?)\s*$")
+_MODALITY = re.compile(r"^\s*modality of (.+): (\w+)\s*$")  # as `write_wfdb` notes it
 _SUBJECT_KEYS = ("subject", "subject_id", "patient", "patient_id")
 
 
@@ -90,8 +91,11 @@ Plan = dict[str, tuple[Channel, ...]]
 def _plan(file: WfdbFile, given: Mapping[str, str], unknown: dict[str, str]) -> Plan:
     """modality -> its channels in one file; new unknown names are noted in `unknown`."""
     found: dict[str, list[Channel]] = {}
+    notes = [match for line in file.comments if (match := _MODALITY.match(line))]
+    told = {match.group(1): match.group(2) for match in notes}
     for channel in file.channels:
-        modality = given.get(channel.name) or modality_of(channel.base_name, channel.units)
+        modality = given.get(channel.name) or told.get(channel.name)
+        modality = modality or modality_of(channel.base_name, channel.units)
         if modality is None:
             modality = unknown[channel.name] = own_name(channel.name)
         found.setdefault(modality, []).append(channel)
@@ -199,6 +203,7 @@ def _units(channels: tuple[Channel, ...]) -> str:
 
 def _attrs(comments: tuple[str, ...]) -> dict[str, object]:
     """Age, sex and the like from a header's "key: value" comments, which are kept whole too."""
+    comments = tuple(line for line in comments if not _MODALITY.match(line))
     attrs: dict[str, object] = {"comments": "\n".join(comments)} if comments else {}
     for line in comments:
         match = _COMMENT.match(line)

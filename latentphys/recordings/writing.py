@@ -7,11 +7,13 @@ from latentphys.recordings.edf_writing import write_edf
 from latentphys.recordings.errors import WriteError, closest, listed
 from latentphys.recordings.netcdf_format import write_netcdf
 from latentphys.recordings.record import Record
+from latentphys.recordings.wfdb_writing import write_wfdb
 from latentphys.recordings.zarr_format import write_zarr
 
 # suffix -> what writes it; a new format joins by one line here.
 WRITERS: dict[str, Callable[[Record, Path], None]] = {
     ".edf": write_edf,
+    ".hea": write_wfdb,
     ".nc": write_netcdf,
     ".zarr": write_zarr,
 }

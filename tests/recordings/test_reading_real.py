@@ -8,8 +8,10 @@ import pytest
 import wfdb
 
 from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.labels import waves
 from latentphys.recordings.leaks import check_disjoint
 from latentphys.recordings.reading import read
+from latentphys.recordings.wfdb_annotations import LEADS
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,19 @@ def test_ludb_is_read_below_its_folder(data_root: Path) -> None:
     assert list(record.select(ecg=["II"]).signals["ecg"].channel.values) == ["ii"]
     assert "Sinus bradycardia" in record.attrs["comments"]
     assert record.attrs["age"] == 51.0
+
+
+def test_ludbs_marks_are_waves_lead_by_lead(data_root: Path) -> None:
+    record = read(data_root / "ludb")["1"]
+    found = waves(record, "ii")
+    assert set(found.values) == {"P", "QRS", "T"}
+    qrs = found[found == "QRS"]
+    assert ((qrs.duration > 0.04) & (qrs.duration < 0.2)).all()
+    lead = record.signals["ecg"].sel(channel="ii")
+    for onset, lasting in zip(qrs.time.values, qrs.duration.values, strict=True):
+        beat = lead.sel(time=slice(onset, onset + lasting))
+        assert np.ptp(beat.values) > 0.5 * np.ptp(lead.values)
+    assert set(LEADS) <= set(record.annotations)
 
 
 @pytest.mark.parametrize("name", ["100", "03700181", "a103l", "p10143", "v102s"])
