@@ -15,6 +15,10 @@ EVENTS = "events"  # ours: every set in one file
 LASTING = " || "  # in its notes, before how long an event lasts
 # LUDB: waves marked lead by lead, "(" onset, symbol peak, ")" offset.
 LEADS = ("i", "ii", "iii", "avr", "avl", "avf", "v1", "v2", "v3", "v4", "v5", "v6")
+_DEFINITION = re.compile(
+    rb"## (time resolution: \d+\.?\d*.*|annotation type definitions|end of definitions)", re.DOTALL
+)
+_NOTE = 63 << 2  # the byte after a note's length is at least this
 
 
 def read_annotations(stem: Path, rate_hz: float) -> dict[str, xr.DataArray]:
@@ -53,6 +57,7 @@ def _events(stem: Path, kind: str, rate_hz: float) -> tuple[np.ndarray, np.ndarr
     """Times in seconds, symbols and notes of one annotation file."""
     import wfdb
 
+    _check_definitions(stem.with_name(f"{stem.name}.{kind}"))
     try:
         events = wfdb.rdann(str(stem), kind)
     except (ValueError, IndexError, KeyError, TypeError, OSError) as error:
@@ -63,6 +68,19 @@ def _events(stem: Path, kind: str, rate_hz: float) -> tuple[np.ndarray, np.ndarr
     times = np.asarray(events.sample, dtype=np.float64) / (events.fs or rate_hz)
     notes = np.array([str(note).strip("\x00 ") for note in events.aux_note], dtype=object)
     return times, np.array(events.symbol, dtype=object), notes
+
+
+def _check_definitions(path: Path) -> None:
+    """Refuse a damaged definition (a note that starts with "##"): wfdb would never return."""
+    raw = path.read_bytes()
+    starts = [at.start() for at in re.finditer(rb"## ", raw)]
+    notes = [raw[at : at + raw[at - 2]] for at in starts if at > 1 and raw[at - 1] >= _NOTE]
+    rates = sum(note.startswith(b"## time") for note in notes)
+    if rates > 1 or not all(_DEFINITION.fullmatch(note.rstrip(b"\x00")) for note in notes):
+        raise ReadError(
+            f"definitions in annotations {path.name!r} are a time resolution, once, or the types "
+            "between their two marks; this file has others. It is damaged: replace or remove it."
+        )
 
 
 def _line(time_s: float, note: str) -> Line:

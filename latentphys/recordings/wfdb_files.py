@@ -27,6 +27,7 @@ _BYTES = {
     "310": 4 / 3,
     "311": 4 / 3,
 }
+_MOSTLY_GAPS = 10_000  # a year of gaps around an hour; beyond it a header is damaged
 _COMPRESSED = ("508", "516", "524")  # no fixed size
 _FOREIGN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OSError)
 
@@ -211,9 +212,21 @@ def _pieces(stem: Path, header: Any) -> tuple[list[tuple[Segment, Any]], int]:
                 absent.append(name)
             else:
                 part = read_header(part_stem)
+                if getattr(part, "seg_name", None) is not None:
+                    raise ReadError(
+                        f"a segment is a record in one piece; {name!r} of {stem.name!r} is made "
+                        "of segments itself. Read it by its own name."
+                    )
                 _check_sizes(part_stem, part)
                 pieces.append((Segment(part_stem, start), part))
         start += int(length)
+    observed = sum(int(part.sig_len or 0) for _, part in pieces)
+    if pieces and start > _MOSTLY_GAPS * max(observed, 1):
+        raise ReadError(
+            f"header {stem.name}.hea counts {start} frames, and its segments have {observed}: more "
+            f"than {_MOSTLY_GAPS} times as much is gap as is not. It is damaged, or the segments "
+            "are better read by their own names."
+        )
     if not pieces:
         raise ReadError(
             f"record {stem.name!r} is made of segments, and none of them is there: "

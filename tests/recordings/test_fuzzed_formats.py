@@ -9,16 +9,20 @@ import os
 import tempfile
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import edfio
 import numpy as np
 import pytest
+import wfdb
+import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latentphys.recordings.errors import LatentphysError
 from latentphys.recordings.reading import read
+from latentphys.recordings.record import Record
 
 settings.register_profile(
     "formats",
@@ -173,3 +177,78 @@ def test_csv(text: str, head: str, name: str) -> None:
 )
 def test_junk(suffix: str, data: bytes) -> None:
     try_to_read(f"a{suffix}", (f"a{suffix}", data))
+
+
+def plain_wfdb() -> dict[str, bytes]:
+    """Two rates, a hole, comments, beats in WFDB's own form and events in ours."""
+    x = np.sin(np.arange(200.0))
+    x[20:30] = np.nan
+    time = ("event", np.array([0.1, 0.5, 1.2]))
+    made = Record.from_arrays(
+        {"ecg": (x, 100.0), "spo2": (np.full(2, 97.0), 1.0)}, subject="s1", units={"ecg": "mV"}
+    )
+    beats = xr.DataArray(["N", "V", "N"], dims="event", coords={"time": time})
+    with tempfile.TemporaryDirectory() as folder:
+        replace(made, annotations={"qrs": beats}).write(Path(folder) / "a.hea")
+        wfdb.wrann("a", "atr", np.array([10, 50, 120]), ["N", "V", "("], write_dir=folder)
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+
+WFDB = plain_wfdb()
+LAYOUT = b"a/3 1 100 300\na_1 100\n~ 100\na_2 100\n"
+WORDS = [*NUMBERS, "1e12", "999999999999", "16x99999999", "16+9999999", "508", "524", "212"]
+WORDS += ["../b.dat", "/etc/passwd", "~", "a", "a/2", "100/1e9", "100(7)", "1/mV", "5(x)/", "-1(2)"]
+
+
+def wfdb_files(**changed: bytes) -> list[tuple[str, bytes]]:
+    return list({**WFDB, **{f"a.{kind}": content for kind, content in changed.items()}}.items())
+
+
+@fuzzed
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 40), st.sampled_from(WORDS) | st.text(max_size=6)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_wfdb_headers_with_other_words(changes: list) -> None:
+    lines = [line.split(" ") for line in WFDB["a.hea"].decode().splitlines()]
+    places = [(i, k) for i, line in enumerate(lines) for k in range(len(line))]
+    for at, word in changes:
+        i, k = places[at % len(places)]
+        lines[i][k] = word
+    header = "\n".join(" ".join(line) for line in lines).encode("utf-8", "surrogatepass")
+    try_to_read("a.hea", *wfdb_files(hea=header))
+
+
+@fuzzed
+@given(kind=st.sampled_from(["hea", "atr", "events", "dat"]), data=st.data())
+def test_wfdb_with_other_bytes(kind: str, data: st.DataObject) -> None:
+    raw = bytearray(WFDB[f"a.{kind}"])
+    for _ in range(data.draw(st.integers(1, 8))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(raw)) | st.just(len(raw)))
+    try_to_read("a.hea", *wfdb_files(**{kind: bytes(raw[:cut])}))
+
+
+@fuzzed
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 30), st.sampled_from(WORDS)), min_size=1, max_size=3)
+)
+def test_wfdb_layouts_with_other_words(changes: list) -> None:
+    words = LAYOUT.decode().replace("\n", " \n ").split(" ")
+    for at, word in changes:
+        words[at % len(words)] = word
+    part = WFDB["a.hea"].replace(b"a ", b"a_1 ", 1)
+    files = [("a.hea", " ".join(words).encode()), ("a.dat", WFDB["a.dat"]), ("a_1.hea", part)]
+    try_to_read("a.hea", *files, ("a_2.hea", part.replace(b"a_1 ", b"a_2 ", 1)))
+
+
+def test_wfdb_files_are_read_as_they_are() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in WFDB.items():
+            (Path(folder) / name).write_bytes(content)
+        (record,) = read(folder)
+    assert set(record.annotations) == {"atr", "qrs"}
+    assert set(record.modalities) == {"ecg", "spo2"}
