@@ -59,6 +59,14 @@ class FitError(LatentphysError, ValueError):
     """A fit that cannot start or cannot go on."""
 
 
+class InputError(LatentphysError, ValueError):
+    """Exogenous inputs that do not fit the model."""
+
+
+class ArgumentError(LatentphysError, ValueError):
+    """An argument outside what is allowed."""
+
+
 def closest(name: str, allowed: Iterable[str]) -> str:
     """Sentence that offers the allowed name nearest to `name`; empty when none is near.
 

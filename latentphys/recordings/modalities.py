@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from latentphys.recordings.errors import UnitError
+from latentphys.recordings.units import UNCALIBRATED
 
 _LEADS = "I II III AVR AVL AVF V V1 V2 V3 V4 V5 V6 MCL MCL1 MLI MLII MLIII VX VY VZ ECG EKG".split()
 
@@ -51,6 +52,10 @@ _UNITS: dict[str, str] = {
     "bpm": "1/min",
     "/min": "1/min",
     "1/min": "1/min",
+    "hz": "Hz",
+    "/s": "1/s",
+    "1/s": "1/s",
+    "fraction": "1",
     "min-1": "1/min",
     "percent": "%",
     "pct": "%",
@@ -59,7 +64,6 @@ _UNITS: dict[str, str] = {
     "cmh2o": "cmH2O",
     "degc": "degC",
 }
-UNCALIBRATED = ("", "NU")
 _PER_MINUTE = "1/min"
 
 

@@ -42,9 +42,11 @@ class Record:
     Args:
         signals: modality -> DataArray with dims (channel, time).
         subject: whose recording it is; splits are made by it.
-        record: name of the recording, unique in a cohort.
+        record: name of the recording, unique in a cohort, without "/".
         study: where it comes from; for the reader of a table.
-        inputs: exogenous drive u, dims (input, time), with attribute `rate_hz`.
+        inputs: exogenous drive u, dims (input, time), by name; `rate_hz` and times as a signal's.
+            Its last observed value holds until the next; a value set before the record began
+            has a negative time. Before the first value it does not drive.
         annotations: name -> one-dimensional DataArray (event) with coordinate `time` (s).
         truth: the simulator's own state over time; None for anything measured.
         attrs: what else is known of it (age, sex, ...); `start` is the date and time of its
@@ -54,8 +56,9 @@ class Record:
         texts: modality -> one static text, such as a report.
 
     Raises:
-        ModalityError: no signals, images or texts, or dims, channel names or samples that cannot
-            be a signal.
+        CohortError: a subject or record without a name, or a record's name with "/" in it.
+        ModalityError: no signals, images or texts, or dims, names or samples that cannot be a
+            signal.
         RateError: a rate or sample times that cannot be a sensor's.
 
     Example:
@@ -79,13 +82,34 @@ class Record:
         for name, value in (("subject", self.subject), ("record", self.record)):
             if not isinstance(value, str) or not value:
                 raise CohortError(f"a record's {name} is a non-empty string, got {value!r}.")
+        # Results are trees with a node a record and a modality, and a slash parts a tree's path.
+        if "/" in self.record or self.record in (".", ".."):
+            raise CohortError(
+                f"a record's name holds no '/' and is not '.' or '..', for it names a node of the "
+                f"tree of results; got {self.record!r}. Write "
+                f"{self.record.replace('/', '_').replace('.', '_')!r}."
+            )
+        slashed = [name for name in self._everything() if "/" in name]
+        if slashed:
+            raise ModalityError(
+                f"a modality's name holds no '/'; record {self.record!r} has {listed(slashed)}. "
+                f"Write {slashed[0].replace('/', '_')!r}."
+            )
         if not (self.signals or self.images or self.texts):
             raise ModalityError(
                 f"record {self.record!r} has no signals; a record needs at least one modality. "
                 "A sensor that recorded nothing can stay as NaN."
             )
         for modality, signal in self.signals.items():
-            _check_signal(f"modality {modality!r} of record {self.record!r}", signal, "channel")
+            what = f"modality {modality!r} of record {self.record!r}"
+            _check_signal(what, signal, "channel")
+            first_s = float(signal["time"].values[0])
+            if first_s < -1e-9:
+                raise RateError(
+                    f"sample times count from the record's start, 0 s; those of {what} begin at "
+                    f"{first_s:g} s. Add {-first_s:g} s to the times of all its signals, inputs "
+                    "and annotations."
+                )
         if self.inputs is not None:
             _check_signal(f"inputs of record {self.record!r}", self.inputs, "input")
         for modality, frames in self.images.items():
@@ -218,7 +242,7 @@ class Record:
             self,
             signals=cut,
             images=frames,
-            inputs=None if self.inputs is None else _cut(self.inputs, start_s, stop),
+            inputs=None if self.inputs is None else _cut_inputs(self.inputs, start_s, stop),
             annotations={n: _cut(a, start_s, stop) for n, a in self.annotations.items()},
             truth=None if self.truth is None else _cut(self.truth, start_s, stop),
         )
@@ -233,7 +257,7 @@ class Record:
         study: str = "",
         units: Mapping[str, str] | None = None,
         channels: Mapping[str, Sequence[str]] | None = None,
-        inputs: tuple[ArrayLike, float] | xr.DataArray | None = None,
+        inputs: tuple[ArrayLike, float | ArrayLike] | xr.DataArray | None = None,
     ) -> "Record":
         """A record from plain arrays.
 
@@ -245,7 +269,8 @@ class Record:
             study: where it comes from.
             units: modality -> units; empty when left out.
             channels: modality -> channel names; the modality's name when left out.
-            inputs: exogenous drive, (samples (input, time), rate in Hz).
+            inputs: exogenous drive, (samples (input, time), rate in Hz or sample times), named
+                input or input_1, input_2, ...; a DataArray (input, time) has names of its own.
 
         Raises:
             ModalityError: samples of another shape or kind, or names that do not fit them.
@@ -513,6 +538,18 @@ def _with_common_units(signal: xr.DataArray) -> xr.DataArray:
 def _end_s(signal: xr.DataArray) -> float:
     rate = rate_of(signal)
     return float(signal["time"].values[-1]) + (0.0 if math.isnan(rate) else 1.0 / rate)
+
+
+def _cut_inputs(inputs: xr.DataArray, start_s: float, stop_s: float) -> xr.DataArray | None:
+    """The inputs of a span, with the value that holds at its start (its time is then negative)."""
+    times = inputs["time"].values
+    first = max(0, int(np.searchsorted(times, start_s + 1e-9, side="right")) - 1)
+    last = int(np.searchsorted(times, stop_s - 1e-9))
+    if last <= first:
+        return None
+    part = inputs.isel(time=slice(first, last))
+    moved = times[first:last] - start_s
+    return part.assign_coords(time=("time", np.where(np.abs(moved) < 1e-9, 0.0, moved)))
 
 
 def _cut(data: _Labelled, start_s: float, stop_s: float) -> _Labelled:

@@ -1,6 +1,7 @@
 """A record: what it holds, what it refuses, how it is cut."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,3 +175,33 @@ def test_all_errors_are_one_family() -> None:
 
 def test_repr_tells_channels_and_rates() -> None:
     assert "ecg II|V 250 Hz" in repr(make())
+
+
+@pytest.mark.parametrize("name", ["p00/r1", "/", "..", "."])
+def test_a_record_names_a_node_of_a_tree(name: str) -> None:
+    with pytest.raises(CohortError, match="a record's name holds no '/'.*Write '"):
+        make(record=name)
+    with pytest.raises(
+        ModalityError, match="a modality's name holds no '/'.* ecg/II. Write 'ecg_II'"
+    ):
+        Record.from_arrays({"ecg/II": (np.zeros(9), 1.0)}, subject="s")
+
+
+def test_no_sample_is_before_the_start() -> None:
+    times = np.array([-2.5, 0.0, 1.0])
+    with pytest.raises(RateError, match="count from the record's start.*at -2.5 s. Add 2.5 s"):
+        Record.from_arrays({"nibp": (np.ones(3), times)}, subject="s")
+
+
+def test_a_crop_keeps_the_input_that_holds_at_its_start() -> None:
+    drive = (np.array([1.0, 2.0, 3.0]), np.array([0.0, 4.0, 8.0]))
+    record = Record.from_arrays({"ecg": (np.zeros(100), 10.0)}, subject="s", inputs=drive)
+    part = record.crop(5.0, 9.0).inputs
+    assert part is not None
+    assert part.values.tolist() == [[2.0, 3.0]]
+    assert part.time.values.tolist() == [-1.0, 3.0]
+    late = record.crop(8.5, 9.0).inputs
+    assert late is not None
+    assert late.values.tolist() == [[3.0]]
+    begun = replace(record, inputs=record.inputs.isel(time=[2]))  # type: ignore[union-attr]
+    assert begun.crop(1.0, 7.0).inputs is None
