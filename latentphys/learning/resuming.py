@@ -132,7 +132,9 @@ def content_of(*sides: Sequence[PreparedRecord]) -> str:
                 for array in (signal.values, signal.time_s, signal.scale.location):
                     _add(digest, array)
                 _add(digest, signal.scale.scale)
+            told += record.input_names
             _add(digest, record.inputs)
+            _add(digest, record.inputs_time_s)
             digest.update(repr(told).encode())
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from latentphys.model.statespace import SensorSpec
-from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
+from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
 from latentphys.recordings.errors import FitError
 
 MOST_PER_STEP = 16
@@ -55,4 +55,8 @@ def sensors_of(records: Sequence[PreparedRecord], state_rate_hz: float) -> dict[
 
 
 def _without_samples(signal: PreparedSignal) -> PreparedSignal:
-    return replace(signal, values=np.zeros((len(signal.channels), 0), np.float32), time_s=None)
+    """The signal's labels, with the scaling of those channels alone that have samples."""
+    seen = np.isfinite(signal.values).any(axis=1)
+    scale = Scale(signal.scale.location[seen], signal.scale.scale[seen])
+    nothing = np.zeros((len(signal.channels), 0), np.float32)
+    return replace(signal, values=nothing, time_s=None, scale=scale)

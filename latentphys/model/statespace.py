@@ -22,8 +22,10 @@ from latentphys.model.encoders import SensorEncoder
 from latentphys.model.evidence import Evidence
 from latentphys.model.guides import PyramidGuide
 from latentphys.model.tokenisers import LocalBasis
-from latentphys.model.transitions import GatedTransition, LinearTransition
+from latentphys.model.transitions import SCALE_FLOOR, GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch
+
+UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class ModelSpec:
         sensors: modality -> SensorSpec, in the model's order.
         state_rate_hz: the model's clock.
         latent_dim, evidence_dim, nuisance_dim: sizes of z, of the evidence and of eps.
-        input_dim: size of u.
+        inputs: names of u's columns; a record's inputs are matched by them.
         widths: features of the guide's levels, finest first.
         width: features of encoders and emissions.
         dropout: in encoders and guide.
@@ -69,12 +71,17 @@ class ModelSpec:
     latent_dim: int = 32
     evidence_dim: int = 64
     nuisance_dim: int = 8
-    input_dim: int = 0
+    inputs: tuple[str, ...] = ()
     widths: tuple[int, ...] = (64, 96, 128, 128, 128)
     width: int = 64
     dropout: float = 0.3
     noise_floor: float = 0.1
     transition: str = "gated"
+
+    @property
+    def input_dim(self) -> int:
+        """Size of u."""
+        return len(self.inputs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -87,7 +94,8 @@ class ModelSpec:
             name: SensorSpec(**{**spec, "channels": tuple(spec["channels"])})
             for name, spec in plain["sensors"].items()
         }
-        return cls(**{**plain, "sensors": sensors, "widths": tuple(plain["widths"])})
+        widths, inputs = tuple(plain["widths"]), tuple(plain["inputs"])
+        return cls(**{**plain, "sensors": sensors, "widths": widths, "inputs": inputs})
 
 
 class StateSpaceModel(nn.Module):
@@ -107,7 +115,7 @@ class StateSpaceModel(nn.Module):
         make = {"gated": GatedTransition, "linear": LinearTransition}[spec.transition]
         self.transition = make(spec.latent_dim, spec.input_dim)
         self.initial_loc = nn.Parameter(torch.zeros(spec.latent_dim))
-        self.initial_spread = nn.Parameter(torch.full((spec.latent_dim,), 0.5413))
+        self.initial_spread = nn.Parameter(torch.full((spec.latent_dim,), UNIT_SPREAD))
         self.guide_network = PyramidGuide(
             spec.evidence_dim, spec.latent_dim, spec.widths, spec.dropout
         )
@@ -134,7 +142,7 @@ class StateSpaceModel(nn.Module):
 
     def prior(self, batch: Batch) -> Trajectory:
         """p(z_{1:T} | u_{1:T}) over the windows of a batch."""
-        inputs = batch.inputs if self.spec.input_dim else None
+        inputs = batch.driven_by(self.spec.inputs)
         return self.prior_over(batch.steps, inputs, torch.Size((len(batch),)))
 
     def prior_over(self, steps: int, inputs: Tensor | None, batch: torch.Size) -> Trajectory:
@@ -144,7 +152,7 @@ class StateSpaceModel(nn.Module):
 
     def prior_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of p(z_1), (latent,) each."""
-        return self.initial_loc, 1e-2 + F.softplus(self.initial_spread)
+        return self.initial_loc, SCALE_FLOOR + F.softplus(self.initial_spread)
 
     def evidence(self, batch: Batch) -> Evidence:
         """What every modality of the batch that the model knows says about the state."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from latentphys.preparation.inputs import inputs_at
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
 from latentphys.preparation.windows import samples_per_step
 
@@ -63,20 +64,16 @@ class Augmentation:
             name: self._signal(name, signal, start_step, steps, state_rate_hz, factor, rng)
             for name, signal in record.signals.items()
         }
-        inputs, inputs_rate_hz = record.inputs, record.inputs_rate_hz
-        if inputs is not None:
-            # At the middle of each step, where a batch looks: nothing is rounded twice.
-            middle = (start_step + (np.arange(steps) + 0.5) * factor) / state_rate_hz
-            at = np.floor(middle * inputs_rate_hz).astype(np.int64)
-            inputs = inputs[:, np.clip(at, 0, inputs.shape[1] - 1)]
-            inputs_rate_hz = state_rate_hz
-        duration_s = steps / state_rate_hz
+        varied = replace(record, signals=signals, duration_s=steps / state_rate_hz)
+        if record.inputs is None:
+            return varied
+        # At the middle of each step, where a batch looks: nothing is rounded twice.
+        middle = (start_step + (np.arange(steps) + 0.5) * factor) / state_rate_hz
         return replace(
-            record,
-            signals=signals,
-            inputs=inputs,
-            inputs_rate_hz=inputs_rate_hz,
-            duration_s=duration_s,
+            varied,
+            inputs=inputs_at(record, record.input_names, middle),
+            inputs_rate_hz=state_rate_hz,
+            inputs_time_s=None,
         )
 
     def _signal(

@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentphys.preparation.inputs import inputs_at, names_of_inputs
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
 from latentphys.preparation.windows import WindowIndex, first_sample, samples_per_step
+from latentphys.recordings.errors import InputError, listed
 
 
 @dataclass
@@ -24,7 +26,9 @@ class Batch:
         mask: modality -> the same shape, True = observed.
         offset: modality -> (batch, step, patch), where in its state step a sample lies, [0, 1).
         channels: modality -> a tuple of channel names a window, "" for a place left empty.
-        inputs: u, (batch, step, input), or None.
+        inputs: u, (batch, step, input), 0 where it does not drive; or None.
+        input_names: of its columns; empty for a batch made by hand, whose columns are in the
+            model's order.
         subject, record: whose window it is.
         start_step: (batch,), state step of the record the window starts on.
         state_rate_hz: steps a second.
@@ -40,6 +44,7 @@ class Batch:
     start_step: Tensor
     state_rate_hz: float
     steps: int
+    input_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.record)
@@ -48,6 +53,33 @@ class Batch:
     def modalities(self) -> tuple[str, ...]:
         """Modalities that at least one window has."""
         return tuple(self.values)
+
+    def driven_by(self, names: Sequence[str]) -> Tensor | None:
+        """The columns of u of these names, (batch, step, input); one that is not there is 0.
+
+        Args:
+            names: in the order asked for.
+
+        Returns:
+            None without names or without inputs.
+
+        Raises:
+            InputError: columns without names, and not as many as are asked for.
+        """
+        if not names or self.inputs is None:
+            return None
+        if not self.input_names:
+            if self.inputs.shape[-1] != len(names):
+                raise InputError(
+                    f"this model was fitted with {len(names)} inputs ({listed(names)}); the batch "
+                    f"has {self.inputs.shape[-1]} without names. Name them with input_names=."
+                )
+            return self.inputs
+        if self.input_names == tuple(names):
+            return self.inputs
+        zeros = torch.zeros_like(self.inputs[..., 0])
+        own = dict(zip(self.input_names, self.inputs.unbind(-1), strict=True))
+        return torch.stack([own.get(name, zeros) for name in names], dim=-1)
 
     def drop(self, *modalities: str) -> Batch:
         """The same windows without some modalities."""
@@ -97,6 +129,7 @@ def collate(
     index: WindowIndex,
     rows: Sequence[int] | NDArray[np.int64],
     modalities: Sequence[str],
+    inputs: Sequence[str] | None = None,
 ) -> Batch:
     """Gather windows into a Batch; a modality that none of them has is left out.
 
@@ -105,6 +138,7 @@ def collate(
         index: windows.
         rows: which windows.
         modalities: in the order the batch shall have.
+        inputs: names of the inputs, in order; all that the windows' records have when left out.
     """
     chosen = [records[int(index.record_index[row])] for row in rows]
     starts = [int(index.start_step[row]) for row in rows]
@@ -116,12 +150,14 @@ def collate(
             values[name], mask[name], offset[name], channels[name] = _gather(
                 signals, starts, steps, clock
             )
+    drives = names_of_inputs(chosen) if inputs is None else tuple(inputs)
     return Batch(
         values=values,
         mask=mask,
         offset=offset,
         channels=channels,
-        inputs=_inputs(chosen, starts, steps, clock),
+        inputs=_inputs(chosen, starts, steps, clock, drives),
+        input_names=drives,
         subject=[record.subject for record in chosen],
         record=[record.record for record in chosen],
         start_step=torch.tensor(starts, dtype=torch.int64),
@@ -160,18 +196,15 @@ def _gather(
 
 
 def _inputs(
-    records: Sequence[PreparedRecord], starts: Sequence[int], steps: int, clock: float
+    records: Sequence[PreparedRecord],
+    starts: Sequence[int],
+    steps: int,
+    clock: float,
+    names: tuple[str, ...],
 ) -> Tensor | None:
     """u at the middle of each step, (batch, step, input); a record without u is not driven (0)."""
-    sizes = [len(record.inputs) for record in records if record.inputs is not None]
-    if not sizes:
+    if not names:
         return None
-    inputs = np.zeros((len(records), steps, max(sizes)), dtype=np.float32)
-    for row, (record, start) in enumerate(zip(records, starts, strict=True)):
-        if record.inputs is None:
-            continue
-        middle = (start + np.arange(steps) + 0.5) / clock
-        at = np.floor(middle * record.inputs_rate_hz).astype(np.int64)
-        at = np.clip(at, 0, record.inputs.shape[1] - 1)
-        inputs[row, :, : len(record.inputs)] = np.nan_to_num(record.inputs[:, at]).T
-    return torch.from_numpy(inputs)
+    middle = (np.asarray(starts)[:, None] + np.arange(steps) + 0.5) / clock
+    rows = [inputs_at(record, names, at) for record, at in zip(records, middle, strict=True)]
+    return torch.from_numpy(np.nan_to_num(np.stack(rows)).transpose(0, 2, 1).copy())

@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.batch import Batch, collate
+from latentphys.preparation.inputs import names_of_inputs
 from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.preparation.windows import WindowIndex, drop_empty, steps_in
-from latentphys.recordings.errors import FitError
+from latentphys.preparation.windows import (
+    WindowIndex,
+    any_finite,
+    drop_empty,
+    first_sample,
+    observed,
+    record_steps,
+)
+from latentphys.recordings.errors import FitError, listed
 
 # Within a bucket the shortest record is at most this much shorter than the longest ...
 _PADDING = 0.2
@@ -28,7 +36,8 @@ class WindowLoader:
     """An endless stream of batches of windows at random places.
 
     Records are drawn in proportion to their length; a place is any state step at which the
-    window, stretched by the augmentation, still lies within the record.
+    window, stretched by the augmentation, still lies within the record. A window without a sample
+    is moved to where its record has one; a record without any (`silent`) is never drawn.
 
     Attributes:
         records: prepared training records.
@@ -41,6 +50,8 @@ class WindowLoader:
         start: number of the first batch, for resuming.
         bucketed: whether records shorter than a window come in batches of their own, with
             windows as short as they are; otherwise they are masked after their end.
+        inputs: names of the inputs, in the order the batches shall have; all that the records
+            have when left out.
         rank, world: this loader gives every `world`-th batch, from `start + rank`.
     """
 
@@ -55,6 +66,7 @@ class WindowLoader:
     bucketed: bool = False
     rank: int = 0
     world: int = 1
+    inputs: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
@@ -95,18 +107,41 @@ class WindowLoader:
         picked = rng.choice(len(members), self.batch_size, p=length / length.sum())
         reach = steps * (np.exp(self.augmentation.tempo) if self.augmentation else 1.0)
         room = np.maximum(length[picked] - int(np.ceil(reach)), 0)
-        start = rng.integers(0, room + 1)
-        chosen = members[picked]
-        if self.augmentation is None:
-            index = WindowIndex(chosen, start, steps, self.state_rate_hz)
-            return collate(self.records, index, range(len(index)), self.modalities)
-        windows = [
-            self.augmentation(self.records[int(k)], int(s), steps, self.state_rate_hz, rng)
-            for k, s in zip(chosen, start, strict=True)
+        first_step = rng.integers(0, room + 1)
+        # What every window holds, however fast its clock runs.
+        sure = max(1, int(steps * (np.exp(-self.augmentation.tempo) if self.augmentation else 1)))
+        chosen = [self.records[int(k)] for k in members[picked]]
+        start = [
+            self._observed_start(record, int(first), int(spare), sure, rng)
+            for record, first, spare in zip(chosen, first_step, room, strict=True)
         ]
+        if self.augmentation is not None:
+            chosen = [
+                self.augmentation(record, first, steps, self.state_rate_hz, rng)
+                for record, first in zip(chosen, start, strict=True)
+            ]
+            start = [0] * self.batch_size
         order = np.arange(self.batch_size)
-        index = WindowIndex(order, np.zeros_like(order), steps, self.state_rate_hz)
-        return collate(windows, index, order, self.modalities)
+        index = WindowIndex(order, np.asarray(start, np.int64), steps, self.state_rate_hz)
+        return collate(chosen, index, order, self.modalities, self._input_names)
+
+    def _observed_start(
+        self, record: PreparedRecord, start: int, room: int, steps: int, rng: np.random.Generator
+    ) -> int:
+        """The start itself where a sample follows within `steps`; else one near some sample."""
+        own = [record.signals[name] for name in self.modalities if name in record.signals]
+        span = np.array([start, start + steps])
+        for signal in own:
+            first, last = first_sample(signal, span, self.state_rate_hz)
+            if np.isfinite(signal.values[:, max(first, 0) : max(last, 0)]).any():
+                return start
+        own = [signal for signal in own if any_finite(signal.values)]
+        signal = own[rng.integers(len(own))]
+        sample = int(rng.choice(np.flatnonzero(np.isfinite(signal.values).any(0))))
+        time = sample / signal.rate_hz if signal.time_s is None else float(signal.time_s[sample])
+        step = int((time + 1e-9) * self.state_rate_hz)
+        last_start = max(0, min(room, step))
+        return int(rng.integers(min(max(0, step - steps + 1), last_start), last_start + 1))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -125,24 +160,43 @@ class WindowLoader:
             "seed": self.seed,
             "augmentation": None if self.augmentation is None else asdict(self.augmentation),
             "bucketed": self.bucketed,
+            "inputs": list(self._input_names),
         }
+
+    @cached_property
+    def silent(self) -> tuple[str, ...]:
+        """Names of the records without a sample of any of the modalities."""
+        return tuple(r.record for r in self.records if not observed(r, self.modalities))
+
+    @cached_property
+    def _input_names(self) -> tuple[str, ...]:
+        return names_of_inputs(self.records) if self.inputs is None else self.inputs
 
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:
         """(record,) state steps."""
-        return np.array([steps_in(r.duration_s, self.state_rate_hz) for r in self.records])
+        return np.array([record_steps(r, self.state_rate_hz) for r in self.records])
 
     @cached_property
     def _buckets(self) -> list[tuple[NDArray[np.int64], int]]:
         """(numbers of its records, steps of its windows) of each bucket, the longest first."""
-        everyone = np.arange(len(self._lengths))
+        silent = set(self.silent)
+        everyone = np.array([k for k, r in enumerate(self.records) if r.record not in silent])
+        if not len(everyone):
+            raise FitError(
+                f"training needs a sample of {listed(self.modalities)}, of which the "
+                f"{len(self.records)} records have none. Look at them with lp.plot_record."
+            )
         if not self.bucketed:
             return [(everyone, self.steps)]
         least = max(1, int(self.steps * _SHORTEST))
-        fits = np.clip(self._lengths, least, self.steps)
+        fits = np.clip(self._lengths[everyone], least, self.steps)
         bucket = np.floor(np.log(self.steps / fits) / -np.log1p(-_PADDING))
         own = [everyone[bucket == number] for number in np.unique(bucket)]
-        return [(members, int(fits[members].max())) for members in own]
+        return [
+            (members, int(np.clip(self._lengths[members], least, self.steps).max()))
+            for members in own
+        ]
 
 
 def in_order(
@@ -150,9 +204,10 @@ def in_order(
     index: WindowIndex,
     modalities: Sequence[str],
     batch_size: int,
+    inputs: Sequence[str] | None = None,
 ) -> Iterator[Batch]:
     """Every window once, in the index's order; windows without a sample are left out."""
     index = drop_empty(index, records, modalities)
     for begin in range(0, len(index), batch_size):
         rows = range(begin, min(begin + batch_size, len(index)))
-        yield collate(records, index, rows, modalities)
+        yield collate(records, index, rows, modalities, inputs)

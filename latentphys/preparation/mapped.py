@@ -179,7 +179,8 @@ def size_bytes(record: PreparedRecord) -> int:
     """Memory that the arrays of a prepared record take."""
     arrays = [signal.values for signal in record.signals.values()]
     stamps = [signal.time_s for signal in record.signals.values()]
-    return sum(array.nbytes for array in (*arrays, *stamps, record.inputs) if array is not None)
+    driven = (record.inputs, record.inputs_time_s)
+    return sum(array.nbytes for array in (*arrays, *stamps, *driven) if array is not None)
 
 
 def memory_budget() -> int:

@@ -27,15 +27,19 @@ signal's spread. tests/preparation/test_chunks.py holds them to it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from latentphys.recordings.errors import FitError, ModelFileError, closest, listed
+from latentphys.recordings.errors import FitError, ModelFileError, UnitError, closest, listed
+from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record, rate_of
+from latentphys.recordings.units import conversion, quantity_of
 
 VERSION = 1
 Array = NDArray[np.float64]
@@ -76,7 +80,18 @@ class PreparedSignal:
 
 @dataclass(frozen=True)
 class PreparedRecord:
-    """One recording, standardised; `inputs` is (input, time) float32."""
+    """One recording, standardised.
+
+    Attributes:
+        record, subject: names.
+        signals: modality -> its signal.
+        inputs: (input, time) float32 or None; NaN only before the first observed value, after
+            that the last one holds.
+        inputs_rate_hz: samples a second of the inputs; NaN when irregular.
+        duration_s: length of the recording.
+        input_names: of the rows of `inputs`; input_1, input_2, ... when left out (input, if one).
+        inputs_time_s: (time,) seconds of the inputs; None when sample i is at i / rate.
+    """
 
     record: str
     subject: str
@@ -84,6 +99,15 @@ class PreparedRecord:
     inputs: NDArray[np.float32] | None
     inputs_rate_hz: float
     duration_s: float
+    input_names: tuple[str, ...] = ()
+    inputs_time_s: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        """Name the inputs as `Record.from_arrays` does."""
+        if self.inputs is not None and not self.input_names:
+            count = len(self.inputs)
+            names = ["input"] if count == 1 else [f"input_{k + 1}" for k in range(count)]
+            object.__setattr__(self, "input_names", tuple(names))
 
 
 @dataclass(frozen=True)
@@ -95,11 +119,13 @@ class SignalPlan:
             on each observed run; None leaves that side open.
         envelope_hz: the rectified signal below this in place of the wave: how loud a heart
             sound is, without its pitch. None keeps the wave.
-        least, most: physiological limits in the signal's units; values beyond are NaN.
+        least, most: physiological limits; values beyond are NaN.
         flat_s: a constant stretch this long is a disconnected sensor: NaN. None keeps it.
         beyond_sd: values further than this many standard deviations from the median are NaN.
         location, scale: a fixed scaling, where absolute values mean something; None takes the
             record's own median and winsorised standard deviation.
+        units: of the limits and the fixed scaling; a signal in others is converted. None takes
+            them to be the signal's own.
     """
 
     low_hz: float | None = None
@@ -111,9 +137,10 @@ class SignalPlan:
     location: float | None = None
     scale: float | None = None
     envelope_hz: float | None = None
+    units: str | None = None
 
 
-_WAVEFORM = {"flat_s": 2.0, "beyond_sd": 12.0}
+_WAVEFORM: dict[str, Any] = {"flat_s": 2.0, "beyond_sd": 12.0}
 DEFAULT_PLANS: Mapping[str, SignalPlan] = {
     "ecg": SignalPlan(low_hz=0.05, high_hz=40.0, **_WAVEFORM),
     # Breathing shows in the slow baseline of the pulse, so it stays.
@@ -131,10 +158,10 @@ DEFAULT_PLANS: Mapping[str, SignalPlan] = {
     # Springer, Tarassenko and Clifford (2016), IEEE Trans. Biomed. Eng. 63: heart sounds. They
     # are short and sparse, so that their peaks lie many spreads out.
     "pcg": SignalPlan(low_hz=25.0, high_hz=400.0, flat_s=2.0, beyond_sd=30.0),
-    "hr": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0),
-    "pulse": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0),
-    "resp_rate": SignalPlan(least=1.0, most=80.0, location=18.0, scale=6.0),
-    "spo2": SignalPlan(least=40.0, most=100.0, location=97.0, scale=3.0),
+    "hr": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0, units="1/min"),
+    "pulse": SignalPlan(least=20.0, most=300.0, location=80.0, scale=20.0, units="1/min"),
+    "resp_rate": SignalPlan(least=1.0, most=80.0, location=18.0, scale=6.0, units="1/min"),
+    "spo2": SignalPlan(least=40.0, most=100.0, location=97.0, scale=3.0, units="%"),
 }
 
 
@@ -198,40 +225,58 @@ class Preprocessing:
             record: what to prepare.
             scales: modality -> a scale to use instead of the plan's or the record's own, a figure
                 a channel, for outliers as for standardising.
+
+        Raises:
+            UnitError: a signal in units that cannot be converted to those of its plan's limits,
+                or in none, with all its values beyond the limits but not if taken for a fraction
+                or per second.
         """
-        signals = {}
-        for name, signal in record.signals.items():
-            rate, time = rate_of(signal), np.asarray(signal.time, dtype=np.float64)
-            regular = bool(np.isfinite(rate)) and (not len(time) or abs(time[0]) < 1e-9)
-            if not np.isfinite(rate):
-                rate = 1.0 / float(np.median(np.diff(time))) if len(time) > 1 else 1.0
-            plan = self.plans.get(name, SignalPlan())
-            given = (scales or {}).get(name)
-            own = [plan] * len(signal.values) if given is None else scaled_plans(plan, given)
-            cleaned = [
-                self.clean(np.asarray(x, np.float64), rate, each)
-                for x, each in zip(signal.values, own, strict=True)
-            ]
-            scale = robust_scale(cleaned, plan) if given is None else given
-            standard = [
-                (x - m) / s for x, m, s in zip(cleaned, scale.location, scale.scale, strict=True)
-            ]
-            signals[name] = PreparedSignal(
-                values=np.asarray(standard, dtype=np.float32).reshape(len(cleaned), -1),
-                time_s=None if regular else time,
-                rate_hz=rate,
-                channels=tuple(str(c) for c in signal.channel.values),
-                units=str(signal.attrs.get("units", "")),
-                scale=scale,
-            )
+        signals = {
+            name: self._signal(name, record, (scales or {}).get(name)) for name in record.signals
+        }
         inputs = record.inputs
+        if inputs is None:
+            return PreparedRecord(
+                record.record, record.subject, signals, None, float("nan"), record.duration_s
+            )
+        rate, time = rate_of(inputs), np.asarray(inputs["time"].values, dtype=np.float64)
         return PreparedRecord(
             record=record.record,
             subject=record.subject,
             signals=signals,
-            inputs=None if inputs is None else np.asarray(inputs.values, dtype=np.float32),
-            inputs_rate_hz=float("nan") if inputs is None else float(inputs.attrs["rate_hz"]),
+            inputs=_held(np.asarray(inputs.values, dtype=np.float32)),
+            inputs_rate_hz=rate,
             duration_s=record.duration_s,
+            input_names=tuple(str(name) for name in inputs["input"].values),
+            inputs_time_s=None if np.isfinite(rate) and abs(time[0]) < 1e-9 else time,
+        )
+
+    def _signal(self, name: str, record: Record, given: Scale | None) -> PreparedSignal:
+        """One modality of a record, cleaned and standardised."""
+        signal, plan = record.signals[name], self.plans.get(name, SignalPlan())
+        rate, time = rate_of(signal), np.asarray(signal.time, dtype=np.float64)
+        regular = bool(np.isfinite(rate)) and (not len(time) or abs(time[0]) < 1e-9)
+        if not np.isfinite(rate):
+            rate = 1.0 / float(np.median(np.diff(time))) if len(time) > 1 else 1.0
+        factor = to_plan_units(record, name, plan)
+        if given is not None:
+            given = Scale(given.location * factor, given.scale * factor)
+        own = [plan] * len(signal.values) if given is None else scaled_plans(plan, given)
+        cleaned = [
+            self.clean(np.asarray(x, np.float64) * by, rate, each)
+            for x, by, each in zip(signal.values, factor, own, strict=True)
+        ]
+        scale = robust_scale(cleaned, plan) if given is None else given
+        standard = [
+            (x - m) / s for x, m, s in zip(cleaned, scale.location, scale.scale, strict=True)
+        ]
+        return PreparedSignal(
+            values=np.asarray(standard, dtype=np.float32).reshape(len(cleaned), -1),
+            time_s=None if regular else time,
+            rate_hz=rate,
+            channels=tuple(str(c) for c in signal.channel.values),
+            units=str(signal.attrs.get("units", "")),
+            scale=Scale(scale.location / factor, scale.scale / factor),
         )
 
     def clean(self, x: Array, rate_hz: float, plan: SignalPlan) -> Array:
@@ -304,6 +349,77 @@ def default_preprocessing() -> Preprocessing:
 def clean(x: Array, rate_hz: float, plan: SignalPlan) -> Array:
     """Artefacts to NaN, then the pass band, then what still lies beyond belief to NaN."""
     return Preprocessing().clean(x, rate_hz, plan)
+
+
+def to_plan_units(record: Record, modality: str, plan: SignalPlan) -> Array:
+    """Factor a channel, (channel,), that takes its samples to the units of the plan's limits.
+
+    Samples in units that are not known, or in none, are taken to be in the plan's.
+
+    Raises:
+        UnitError: units of another quantity; or none of the samples lies within the limits, and
+            most would after a change of unit.
+
+    Warns:
+        UserWarning: none of the samples lies within the limits.
+    """
+    factor = np.ones(record.signals[modality].sizes["channel"])
+    if plan.units is None:
+        return factor
+    where = f"{modality!r} of record {record.record!r}"
+    for k, unit in enumerate(units_of_channels(record.signals[modality])):
+        if quantity_of(unit) is not None:
+            try:
+                factor[k] = conversion(unit, plan.units)
+            except UnitError as error:
+                raise UnitError(f"{where} is taken in {plan.units!r}: {error}") from error
+        x = np.asarray(record.signals[modality].values[k], np.float64)
+        _check_magnitude(x * factor[k], unit, where, plan)
+    return factor
+
+
+def units_of_channels(signal: xr.DataArray) -> list[str]:
+    """Units of each channel of a signal, in one spelling."""
+    if "channel_units" in signal.coords:
+        return [normal_units(str(unit)) for unit in signal["channel_units"].values]
+    return [normal_units(str(signal.attrs.get("units", "")))] * signal.sizes["channel"]
+
+
+def _check_magnitude(x: Array, unit: str, where: str, plan: SignalPlan) -> None:
+    """Refuse samples whose size tells that they are not in the plan's units."""
+    seen = x[np.isfinite(x)]
+    if not len(seen) or np.isfinite(without_extremes(seen, plan.least, plan.most)).any():
+        return
+    least = "none" if plan.least is None else f"{plan.least:g}"
+    most = "none" if plan.most is None else f"{plan.most:g}"
+    rule = (
+        f"values of {where} are used from {least} to {most} {plan.units}; its units are "
+        f"{unit or 'not given'} and none of its values lies there (median {np.median(seen):g})"
+    )
+    for other, told in (("1", "a fraction"), ("Hz", "per second")):
+        if quantity_of(other) != quantity_of(plan.units or ""):
+            continue
+        factor = conversion(other, plan.units or "")
+        if np.isfinite(without_extremes(seen * factor, plan.least, plan.most)).mean() > 0.5:
+            raise UnitError(
+                f"{rule}. They look like {told}: give the signal units {other!r}, or multiply it "
+                f"by {factor:g}."
+            )
+    warnings.warn(
+        f"{rule}. It counts as not observed; drop it, or give its right units.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def _held(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inputs (input, time) with NaN replaced by the last observed value; NaN before the first."""
+    seen = np.isfinite(values)
+    if seen.all():
+        return values
+    last = np.maximum.accumulate(np.where(seen, np.arange(values.shape[1]), 0), axis=1)
+    held = np.take_along_axis(values, last, axis=1)
+    return np.where(np.isfinite(held), held, np.nan).astype(np.float32)
 
 
 def scaled_plans(plan: SignalPlan, scale: Scale) -> list[SignalPlan]:

@@ -48,6 +48,21 @@ def steps_in(duration_s: float, state_rate_hz: float) -> int:
     return max(1, math.ceil(round(duration_s * state_rate_hz, 6)))
 
 
+def record_steps(record: PreparedRecord, state_rate_hz: float) -> int:
+    """State steps of a record, that of its last sample included.
+
+    A regular sample lasts until the next; an irregular one may lie at the record's very end.
+    """
+    stamps = [
+        s.time_s[-1] for s in record.signals.values() if s.time_s is not None and len(s.time_s)
+    ]
+    last = max(stamps, default=0.0)
+    return max(
+        steps_in(record.duration_s, state_rate_hz),
+        math.floor((float(last) + 1e-9) * state_rate_hz) + 1,
+    )
+
+
 def tile(
     records: Sequence[PreparedRecord], window_s: float, hop_s: float, state_rate_hz: float
 ) -> WindowIndex:
@@ -66,12 +81,27 @@ def tile(
     hop = max(1, round(hop_s * state_rate_hz))
     which, starts = [], []
     for k, record in enumerate(records):
-        last = max(0, steps_in(record.duration_s, state_rate_hz) - steps)
+        last = max(0, record_steps(record, state_rate_hz) - steps)
         own = [*range(0, last, hop), last]
         which += [k] * len(own)
         starts += own
     return WindowIndex(
         np.asarray(which, np.int64), np.asarray(starts, np.int64), steps, state_rate_hz
+    )
+
+
+def observed(record: PreparedRecord, modalities: Sequence[str]) -> bool:
+    """Whether a record has a sample of any of these modalities."""
+    return any(
+        any_finite(record.signals[name].values) for name in modalities if name in record.signals
+    )
+
+
+def any_finite(values: NDArray[np.float32], chunk: int = 1 << 16) -> bool:
+    """Whether a signal (channel, time) has a sample; looks no further than the first it finds."""
+    return any(
+        bool(np.isfinite(values[:, first : first + chunk]).any())
+        for first in range(0, values.shape[1], chunk)
     )
 
 

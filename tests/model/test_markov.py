@@ -52,7 +52,7 @@ def _cut(trace: Trace) -> dict[str, Tensor]:
 def test_same_trace_same_density(
     benchmark: dict[str, object], make_model: Make, make_batch: MakeBatch, inputs: int
 ) -> None:
-    model = make_model(input_dim=inputs)
+    model = make_model(inputs=tuple(f"u{k}" for k in range(inputs)))
     batch = make_batch(steps=STEPS, inputs=inputs)
     by_step = benchmark["StepByStep"](model)  # type: ignore[operator]
     whole = poutine.trace(model.guide).get_trace(batch)

@@ -202,7 +202,7 @@ def test_any_number_of_steps_runs(make_model: Make, make_batch: MakeBatch, steps
 
 
 def test_inputs_drive_the_transition(make_model: Make, make_batch: MakeBatch) -> None:
-    model, batch = make_model(input_dim=2), make_batch(inputs=2)
+    model, batch = make_model(inputs=("drug", "tilt")), make_batch(inputs=2)
     noise = torch.zeros(3, batch.steps, 3, dtype=torch.float64)
     assert batch.inputs is not None
     driven = model.prior(batch).path(noise)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import pytest
 import torch
 
 from latentphys.preparation.augmentation import Augmentation
@@ -12,6 +14,7 @@ from latentphys.preparation.batch import Batch
 from latentphys.preparation.loading import WindowLoader, in_order
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
 from latentphys.preparation.windows import tile
+from latentphys.recordings.errors import FitError, InputError
 
 CLOCK, STEPS, RATE = 12.5, 50, 125.0
 PLAIN = Augmentation(tempo=0.0, gain=0.0, noise=0.0, lag_s=0.0, one_channel=0.0)
@@ -189,3 +192,54 @@ def test_in_order_gives_every_window_once() -> None:
     batches = list(in_order(records, index, ["ecg"], 4))
     assert [len(b) for b in batches] == [4, 4, 4, 3]
     assert [s for b in batches for s in b.start_step.tolist()] == index.start_step.tolist()
+
+
+def with_gap(own: PreparedRecord, first_s: float, last_s: float) -> PreparedRecord:
+    signals = {}
+    for name, each in own.signals.items():
+        values = each.values.copy()
+        values[:, int(first_s * RATE) : int(last_s * RATE)] = np.nan
+        signals[name] = replace(each, values=values)
+    return replace(own, signals=signals)
+
+
+def test_a_silent_record_is_never_drawn_and_is_told() -> None:
+    silent = with_gap(record(2.0, "silent"), 0.0, 2.0)
+    strange = PreparedRecord("strange", "s", {"gsr": signal(np.ones(500))}, None, float("nan"), 4.0)
+    records = [silent, record(20.0, "a"), strange]
+    names = ("ecg", "ppg")
+    stream = WindowLoader(records, names, STEPS, CLOCK, 6, 3, Augmentation(), bucketed=True)
+    assert stream.silent == ("silent", "strange")
+    drawn = {name for batch in islice(stream, 20) for name in batch.record}
+    assert drawn == {"a"}
+    with pytest.raises(FitError, match="needs a sample of ecg, ppg, of which the 2 records"):
+        WindowLoader([silent, strange], names, STEPS, CLOCK).batch(0)
+
+
+def test_no_window_is_without_a_sample() -> None:
+    # Of a minute, 1 s is observed.
+    own = with_gap(with_gap(record(60.0), 0.0, 30.0), 31.0, 60.0)
+    for augmentation in (None, PLAIN):
+        for batch in islice(loader([own], augmentation=augmentation), 10):
+            seen = batch.mask["ecg"].flatten(1).any(1) | batch.mask["ppg"].flatten(1).any(1)
+            assert bool(seen.all())
+            assert len(set(batch.start_step.tolist())) > 1 or augmentation is not None
+
+
+def test_inputs_come_in_the_order_asked_for() -> None:
+    own = record(20.0)
+    drive = np.stack([np.full(80, 1.0), np.full(80, 2.0)]).astype(np.float32)
+    ab = replace(own, inputs=drive, inputs_rate_hz=4.0, input_names=("a", "b"))
+    b = replace(own, inputs=drive[1:], inputs_rate_hz=4.0, input_names=("b",))
+    batch = loader([ab, b], inputs=("b", "a", "c"), augmentation=Augmentation()).batch(0)
+    assert batch.inputs is not None
+    assert batch.input_names == ("b", "a", "c")
+    assert bool((batch.inputs[..., 0] == 2.0).all())
+    assert set(batch.inputs[..., 1].unique().tolist()) == {0.0, 1.0}
+    assert not batch.inputs[..., 2].any()
+    assert loader([ab, b]).batch(0).input_names == ("a", "b")
+    found = batch.driven_by(("a",))
+    assert found is not None
+    assert torch.equal(found[..., 0], batch.inputs[..., 1])
+    with pytest.raises(InputError, match=r"fitted with 2 inputs \(a, b\); the batch has 3 without"):
+        replace(batch, input_names=()).driven_by(("a", "b"))
