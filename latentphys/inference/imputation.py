@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,13 +12,19 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentphys.inference.paths import PathPosterior, infer_path
+from latentphys.inference.mixture import mixture_quantiles
+from latentphys.inference.paths import Paths, paths_of
+from latentphys.model.emissions import PatchEmission
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import places
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
-from latentphys.recordings.errors import ModalityError, closest
+from latentphys.recordings.arguments import number_between, whole_number
+from latentphys.recordings.errors import ArgumentError, ModalityError, closest
+from latentphys.recordings.units import conversion, quantity_of
 
-STEPS_A_CHUNK = 1000
+# Steps decoded at a time: all draws of them stay in the processor's cache.
+STEPS_A_CHUNK = 100
+Scaling = Literal["own", "training"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,16 @@ class Question:
     Attributes:
         target: the modality to impute.
         given: the modalities it is imputed from.
-        draws: posterior predictive draws.
-        level: of the central interval.
+        draws: posterior predictive draws, two or more.
+        level: of the central interval, between 0 and 1.
         window_s: length of the windows the record is read in, seconds.
         seed: of the draws.
+        scaling: whose median and spread take the answer to the sensor's units: "own", the
+            record's where it has samples of that channel, else the training subjects'; or
+            "training", those always, so that nothing the record has of the target is used.
+
+    Raises:
+        ArgumentError: a number outside what is allowed, or another scaling.
     """
 
     target: str
@@ -39,6 +52,19 @@ class Question:
     level: float = 0.9
     window_s: float = 16.0
     seed: int = 0
+    scaling: Scaling = "own"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked."""
+        whole_number("draws", self.draws, 2, "An interval takes several; 100 is usual.")
+        number_between("level", self.level, 0.0, 1.0, "For a 90 % interval write 0.9.")
+        number_between("window_s", self.window_s, 0.0, float("inf"), "16 is usual.")
+        whole_number("seed", self.seed, 0, "Choose 0, say.")
+        if self.scaling not in ("own", "training"):
+            raise ArgumentError(
+                f"scaling is 'own' or 'training', got {self.scaling!r}. 'own' uses the record's "
+                "median and spread of the target where it has samples of it."
+            )
 
 
 def check_modalities(model: StateSpaceModel, names: Sequence[str], what: str) -> None:
@@ -61,58 +87,120 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
 
         p(x^m | x^S) = E[p_m(x^m | z, eps^m)],   z ~ q(z | x^S),   eps^m ~ N(0, I)
 
-    eps^m is the sensor's own posterior where it is among the given ones, else its prior.
+    eps^m is the sensor's own posterior where it is among the given ones, else its prior. `mean`,
+    `sd`, `lower` and `upper` are of the mixture of the emission's distributions over the draws of
+    (z, eps^m); `draws` has one sample of each. Beside the result itself, memory does not grow with
+    the length of a record of which anything given was observed.
+
+    Args:
+        model: in evaluation mode.
+        record: a prepared recording.
+        question: what is asked.
 
     Returns:
-        Dataset with mean, sd, lower, upper (channel, time) and draws (sample, channel, time) at
-        the sensor's own times and units; attribute `scaling` says whether they come from the
-        record's own sensor or from the training subjects.
+        Dataset with mean, sd, lower, upper (channel, time) and draws (sample, channel, time),
+        float32, at the sensor's own times and units; attribute `scaling` says whether the units
+        come from the record's own samples ("own") or from the training subjects' ("training"),
+        by channel where they differ.
+
+    Raises:
+        ModalityError: a target the model was not fitted with.
+        UnitError: a target in units that training's cannot be converted to.
     """
+    check_modalities(model, [question.target], "target")
     signal = record.signals.get(question.target) or _unseen(model, record, question.target)
-    if not np.isfinite(signal.values).any():
-        signal = _in_training_units(model, signal, question.target)
-    generator = torch.Generator().manual_seed(question.seed)
-    path = infer_path(model, record, question.given, question.window_s, question.draws, generator)
-    loc, scale = decode(model, question.target, path, signal, generator)
-    emission = model.emission(question.target)
+    signal, scaling = _scaled(model, signal, question)
+    draws, emission = int(question.draws), model.emission(question.target)
+    generator = torch.Generator().manual_seed(int(question.seed))
+    paths = paths_of(model, record, question.given, question.window_s)
+    answer = _Answer.empty(draws, *signal.values.shape)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(question.seed)
-        draws = emission.around(loc, scale).sample().numpy()
-        variance = loc.var(0) + emission.variance(scale).mean(0)
-    return _dataset(record, question, signal, draws, loc.mean(0).numpy(), variance.sqrt().numpy())
+        torch.manual_seed(int(question.seed))
+        for sample, loc, scale in decode(model, question.target, paths, signal, draws, generator):
+            answer.fill(sample, loc, scale, emission, float(question.level), signal.scale)
+    return _dataset(record, question, signal, answer, scaling)
 
 
 @torch.no_grad()
 def decode(
     model: StateSpaceModel,
     modality: str,
-    path: PathPosterior,
+    paths: Paths,
     signal: PreparedSignal,
+    draws: int,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Location and scale of every sample of a sensor, (sample, channel, time), standardised."""
-    draws, total, _ = path.draws.shape
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """Location and scale of every sample of a sensor, standardised, a stretch at a time.
+
+    Args:
+        model: in evaluation mode.
+        modality: the sensor.
+        paths: the posterior of the recording.
+        signal: whose channels and sample times are decoded; its values are not looked at.
+        draws: paths to decode.
+        generator: of eps^m and of the paths.
+
+    Yields:
+        Numbers of the samples (time,), their location and their scale (sample, channel, time).
+    """
     channels, size = len(signal.channels), model.spec.nuisance_dim
     noise = torch.randn(draws, 1, channels, size, generator=generator)
-    if modality in path.nuisance:
-        q = path.nuisance[modality]
+    if modality in paths.nuisance:
+        q = paths.nuisance[modality]
         noise = q.loc + q.scale * noise
     names = model.encoder(modality).name_index([signal.channels])
-    length = signal.values.shape[1]
-    loc, scale = torch.zeros(draws, channels, length), torch.ones(draws, channels, length)
-    for start in range(0, total, STEPS_A_CHUNK):
-        steps = min(STEPS_A_CHUNK, total - start)
-        at = places(signal, start, steps, model.spec.state_rate_hz)
-        chunk = model.emission(modality).moments(
-            path.draws[:, None, start : start + steps],
-            noise,
-            names,
-            torch.from_numpy(at.offset[None]),
-        )
-        exists, sample = torch.from_numpy(at.exists), torch.from_numpy(at.sample[at.exists])
-        for whole, part in zip((loc, scale), chunk, strict=True):
-            whole[..., sample] = part[:, 0].permute(0, 2, 1, 3)[..., exists]
-    return loc, scale
+    for first, z in paths.chunks(draws, generator):
+        for part in range(0, z.shape[1], STEPS_A_CHUNK):
+            path = z[:, None, part : part + STEPS_A_CHUNK]
+            at = places(signal, first + part, path.shape[2], model.spec.state_rate_hz)
+            loc, scale = model.emission(modality).moments(
+                path, noise, names, torch.from_numpy(at.offset[None])
+            )
+            exists = torch.from_numpy(at.exists)
+            yield (
+                at.sample[at.exists],
+                loc[:, 0].permute(0, 2, 1, 3)[..., exists],
+                scale[:, 0].permute(0, 2, 1, 3)[..., exists],
+            )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Arrays of the result, filled a stretch at a time: (channel, time), draws (sample, ...)."""
+
+    mean: NDArray[np.float32]
+    sd: NDArray[np.float32]
+    lower: NDArray[np.float32]
+    upper: NDArray[np.float32]
+    draws: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, draws: int, channels: int, length: int) -> _Answer:
+        mean, sd, lower, upper = (np.empty((channels, length), np.float32) for _ in range(4))
+        return cls(mean, sd, lower, upper, np.empty((draws, channels, length), np.float32))
+
+    def fill(
+        self,
+        sample: NDArray[np.int64],
+        loc: Tensor,
+        scale: Tensor,
+        emission: PatchEmission,
+        level: float,
+        units: Scale,
+    ) -> None:
+        """Put in some samples, from their standardised locations and scales."""
+        if not len(sample):
+            return
+        each = emission.around(loc, scale)
+        lower, upper = mixture_quantiles(each, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
+        variance = loc.var(0) + emission.variance(scale).mean(0)
+        # Samples of a stretch of state steps follow one another.
+        at = slice(int(sample[0]), int(sample[-1]) + 1)
+        self.mean[:, at] = units.to_units(loc.mean(0).numpy())
+        self.sd[:, at] = variance.sqrt().numpy() * units.scale[:, None]
+        self.lower[:, at] = units.to_units(lower.numpy())
+        self.upper[:, at] = units.to_units(upper.numpy())
+        self.draws[:, :, at] = units.to_units(each.sample().numpy())
 
 
 def _unseen(model: StateSpaceModel, record: PreparedRecord, modality: str) -> PreparedSignal:
@@ -129,44 +217,56 @@ def _unseen(model: StateSpaceModel, record: PreparedRecord, modality: str) -> Pr
     )
 
 
-def _in_training_units(
-    model: StateSpaceModel, signal: PreparedSignal, modality: str
-) -> PreparedSignal:
-    """A sensor of which nothing was observed says nothing of its scaling: the training one."""
-    spec, count = model.spec.sensors[modality], len(signal.channels)
-    scale = Scale(np.full(count, spec.location), np.full(count, spec.scale))
-    return replace(signal, units=spec.units, scale=scale)
+def _scaled(
+    model: StateSpaceModel, signal: PreparedSignal, question: Question
+) -> tuple[PreparedSignal, str]:
+    """The target with the scaling asked for, and whose it is, in words.
+
+    A channel of which nothing was observed says nothing of its scaling: the training one. A
+    sensor of which nothing was observed comes in training's units too.
+    """
+    spec = model.spec.sensors[question.target]
+    seen = np.isfinite(signal.values).any(axis=1)
+    factor = 1.0
+    if not seen.any():
+        signal = replace(signal, units=spec.units)
+    elif quantity_of(spec.units) is not None and quantity_of(signal.units) is not None:
+        factor = conversion(spec.units, signal.units)
+    own = seen if question.scaling == "own" else np.zeros_like(seen)
+    scale = Scale(
+        np.where(own, signal.scale.location, spec.location * factor),
+        np.where(own, signal.scale.scale, spec.scale * factor),
+    )
+    words = np.where(own, "own", "training")
+    told = ", ".join(f"{c}: {w}" for c, w in zip(signal.channels, words, strict=True))
+    return replace(signal, scale=scale), str(words[0]) if len(set(words)) == 1 else told
 
 
 def _dataset(
     record: PreparedRecord,
     question: Question,
     signal: PreparedSignal,
-    draws: NDArray[np.float32],
-    mean: NDArray[np.float32],
-    sd: NDArray[np.float32],
+    answer: _Answer,
+    scaling: str,
 ) -> xr.Dataset:
-    """Standardised arrays in the sensor's own units, labelled."""
-    tail = (1.0 - question.level) / 2.0
-    draws = signal.scale.to_units(draws).astype(np.float32)
-    lower, upper = np.quantile(draws, [tail, 1.0 - tail], axis=0)
+    """The arrays, labelled."""
     time = signal.time_s
     if time is None:
-        time = np.arange(mean.shape[1]) / signal.rate_hz
+        time = np.arange(signal.values.shape[1]) / signal.rate_hz
     units = {"units": signal.units}
-    own = signal is record.signals.get(question.target)
+    plane, cube = ("channel", "time"), ("sample", "channel", "time")
     return xr.Dataset(
         {
-            "mean": (("channel", "time"), signal.scale.to_units(mean), units),
-            "sd": (("channel", "time"), sd * signal.scale.scale[:, None], units),
-            "lower": (("channel", "time"), lower, units),
-            "upper": (("channel", "time"), upper, units),
-            "draws": (("sample", "channel", "time"), draws, units),
+            "mean": (plane, answer.mean, units),
+            "sd": (plane, answer.sd, units),
+            "lower": (plane, answer.lower, units),
+            "upper": (plane, answer.upper, units),
+            "draws": (cube, answer.draws, units),
         },
         coords={
             "channel": list(signal.channels),
             "time": ("time", time, {"units": "s"}),
-            "sample": np.arange(len(draws)),
+            "sample": np.arange(len(answer.draws)),
         },
         attrs={
             "record": record.record,
@@ -175,7 +275,7 @@ def _dataset(
             "given": ", ".join(question.given),
             "level": question.level,
             "rate_hz": signal.rate_hz,
-            "scaling": "record" if own else "training subjects",
+            "scaling": scaling,
             "sample_dims": "sample",
         },
     )

@@ -6,7 +6,7 @@ windows draw the same path where they overlap and a cross-fade between them lose
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,17 @@ from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import collate
+from latentphys.preparation.inputs import inputs_at
 from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.preparation.windows import steps_in, tile
+from latentphys.preparation.windows import any_finite, record_steps, tile
 
 WINDOWS_A_BATCH = 16
+# Steps of the windows whose paths are drawn at a time: what bounds the memory of a long record.
+STEPS_AT_A_TIME = 1000
+# Noise is drawn in blocks of so many steps, the same at a moment whatever the windows.
+NOISE_BLOCK = 256
+# So that the very edge of a record, which one window alone covers, has a weight.
+FADE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,113 @@ class PathPosterior:
     sd: Tensor
     draws: Tensor
     nuisance: dict[str, Normal]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """q(z_{1:T}, eps | x) of one recording, from which paths are drawn bit by bit.
+
+    Attributes:
+        model: in evaluation mode.
+        record: what is asked about.
+        steps: state steps of the record.
+        starts: first step of each window; empty where nothing was observed.
+        windows: q of each window, over (window,) paths (step, latent); None where nothing was
+            observed, which leaves the prior.
+        nuisance: as in `PathPosterior`.
+    """
+
+    model: StateSpaceModel
+    record: PreparedRecord
+    steps: int
+    starts: tuple[int, ...]
+    windows: GaussMarkov | None
+    nuisance: dict[str, Normal]
+
+    @torch.no_grad()
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Marginal mean and standard deviation, (step, latent) each."""
+        if self.windows is None:
+            loc, scale = (moment.detach() for moment in self.model.prior_moments())
+            return loc.expand(self.steps, -1), scale.expand(self.steps, -1)
+        blend = _Blend(2, self.model.spec.latent_dim)
+        both = torch.stack([self.windows.mean, self.windows.variance])
+        mean, variance = blend.take(both, self.starts, self.starts[-1] + both.shape[-2])
+        return mean[: self.steps], variance[: self.steps].sqrt()
+
+    @torch.no_grad()
+    def chunks(self, draws: int, generator: torch.Generator) -> Iterator[tuple[int, Tensor]]:
+        """(first step, paths (sample, step, latent)) of one stretch after another, the whole once.
+
+        What is held at a time does not grow with the record, where anything was observed.
+
+        Args:
+            draws: number of paths.
+            generator: source of randomness.
+        """
+        latent = self.model.spec.latent_dim
+        if self.windows is None:
+            whole = torch.randn(draws, self.steps, latent, generator=generator)
+            yield 0, _prior_posterior(self.model, self.record, whole).draws
+            return
+        noise = _Noise(draws, latent, generator)
+        length = self.windows.event_shape[0]
+        group = max(1, STEPS_AT_A_TIME // length)
+        blend, done = _Blend(draws, latent), 0
+        for first in range(0, len(self.starts), group):
+            starts = self.starts[first : first + group]
+            driven = noise.between(starts[0], starts[-1] + length)
+            each = torch.stack([driven[:, s - starts[0] :][:, :length] for s in starts], dim=1)
+            z = self.windows.window(slice(first, first + group)).path(each)
+            # What later windows do not reach is final.
+            after = self.starts[first + group :]
+            stop = min(after[0] if after else self.steps, self.steps)
+            part = blend.take(z, starts, stop)
+            if stop > done:
+                yield done, part
+                done = stop
+
+
+@torch.no_grad()
+def paths_of(
+    model: StateSpaceModel, record: PreparedRecord, given: Sequence[str], window_s: float
+) -> Paths:
+    """Encode a recording once; see `infer_path` for what the windows do.
+
+    Args:
+        model: in evaluation mode.
+        record: a prepared recording of any length.
+        given: modalities whose samples are used.
+        window_s: length of a window; windows overlap by half.
+    """
+    spec = model.spec
+    total = record_steps(record, spec.state_rate_hz)
+    kept = [name for name in spec.sensors if name in given and name in record.signals]
+    if not any(any_finite(record.signals[name].values) for name in kept):
+        return Paths(model, record, total, (), None, {})
+    index = tile([record], window_s, window_s / 2, spec.state_rate_hz)
+    pooled: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in kept}
+    found: list[GaussMarkov] = []
+    for rows in torch.arange(len(index)).split(WINDOWS_A_BATCH):
+        batch = collate([record], index, rows.numpy(), kept, spec.inputs)
+        evidence = model.evidence(batch)
+        found.append(model.guide_of(evidence))
+        _pool(evidence, pooled)
+    nuisance = {
+        name: Normal(
+            torch.cat([loc for loc, _ in seen]).mean(0), torch.cat([s for _, s in seen]).mean(0)
+        )
+        for name, seen in pooled.items()
+        if seen
+    }
+    together = GaussMarkov(
+        torch.cat([q.mean_path for q in found]),
+        torch.cat([q.correlation for q in found]),
+        torch.cat([q.scale for q in found]),
+        validate_args=False,
+    )
+    starts = tuple(int(start) for start in index.start_step)
+    return Paths(model, record, total, starts, together, nuisance)
 
 
 @torch.no_grad()
@@ -63,34 +177,18 @@ def infer_path(
         window_s: length of a window; windows overlap by half.
         draws: number of paths.
         generator: source of randomness.
+
+    Returns:
+        Moments, paths and nuisance of the whole record.
     """
-    spec = model.spec
-    total = steps_in(record.duration_s, spec.state_rate_hz)
-    index = tile([record], window_s, window_s / 2, spec.state_rate_hz)
-    padded = int(index.start_step.max()) + index.steps
-    noise = torch.randn(draws, max(total, padded), spec.latent_dim, generator=generator)
-    kept = [name for name in spec.sensors if name in given and name in record.signals]
-    if not any(np.isfinite(record.signals[name].values).any() for name in kept):
-        return _prior_posterior(model, record, noise[:, :total])
-    blend = _Blend(noise.shape[1], spec.latent_dim, draws)
-    pooled: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in kept}
-    for rows in torch.arange(len(index)).split(WINDOWS_A_BATCH):
-        batch = collate([record], index, rows.numpy(), kept)
-        evidence = model.evidence(batch)
-        q = model.guide_of(evidence)
-        starts = [int(start) for start in batch.start_step]
-        driven = torch.stack([noise[:, s : s + batch.steps] for s in starts], dim=1)
-        blend.add(q, q.path(driven), starts)
-        _pool(evidence, pooled)
-    mean, sd, paths = blend.result()
-    nuisance = {
-        name: Normal(
-            torch.cat([loc for loc, _ in seen]).mean(0), torch.cat([s for _, s in seen]).mean(0)
-        )
-        for name, seen in pooled.items()
-        if seen
-    }
-    return PathPosterior(mean[:total], sd[:total], paths[:, :total], nuisance)
+    paths = paths_of(model, record, given, window_s)
+    if paths.windows is None:
+        noise = torch.randn(draws, paths.steps, model.spec.latent_dim, generator=generator)
+        return _prior_posterior(model, record, noise)
+    whole = torch.empty(draws, paths.steps, model.spec.latent_dim)
+    for start, part in paths.chunks(draws, generator):
+        whole[:, start : start + part.shape[1]] = part
+    return PathPosterior(*paths.moments(), whole, paths.nuisance)
 
 
 def _pool(evidence: Evidence, pooled: dict[str, list[tuple[Tensor, Tensor]]]) -> None:
@@ -106,43 +204,65 @@ def _prior_posterior(
 ) -> PathPosterior:
     """Rollouts of the transition over a recording of which nothing was observed."""
     steps, inputs = noise.shape[1], None
-    if model.spec.input_dim and record.inputs is not None:
-        at = np.floor((np.arange(steps) + 0.5) / model.spec.state_rate_hz * record.inputs_rate_hz)
-        at = np.clip(at.astype(np.int64), 0, record.inputs.shape[1] - 1)
-        inputs = torch.from_numpy(np.nan_to_num(record.inputs[:, at]).T.copy())
+    if model.spec.inputs and record.inputs is not None:
+        middle = (np.arange(steps) + 0.5) / model.spec.state_rate_hz
+        driven = np.nan_to_num(inputs_at(record, model.spec.inputs, middle))
+        inputs = torch.from_numpy(driven.T.copy())
     draws = model.prior_over(steps, inputs, torch.Size()).path(noise)
     if len(draws) > 1:
         return PathPosterior(draws.mean(0), draws.std(0), draws, {})
-    loc, scale = model.prior_moments()
+    loc, scale = (moment.detach() for moment in model.prior_moments())
     return PathPosterior(loc.expand(steps, -1), scale.expand(steps, -1), draws, {})
 
 
+class _Noise:
+    """Standard normal noise (sample, step, latent) by stretches that only move forward."""
+
+    def __init__(self, draws: int, latent: int, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.start, self.held = 0, torch.empty(draws, 0, latent)
+
+    def between(self, first: int, stop: int) -> Tensor:
+        """The noise of steps first to stop; what lies before is forgotten."""
+        draws, _, latent = self.held.shape
+        blocks, end = [self.held[:, first - self.start :]], self.start + self.held.shape[1]
+        while end < stop:
+            blocks.append(torch.randn(draws, NOISE_BLOCK, latent, generator=self.generator))
+            end += NOISE_BLOCK
+        self.start, self.held = first, torch.cat(blocks, dim=1)
+        return self.held[:, : stop - first]
+
+
 class _Blend:
-    """Cross-faded sums over windows."""
+    """Cross-faded sums over windows, given out as they become final."""
 
-    def __init__(self, steps: int, latent: int, draws: int) -> None:
-        self.weight = torch.zeros(steps, 1)
-        self.mean = torch.zeros(steps, latent)
-        self.square = torch.zeros(steps, latent)
-        self.draws = torch.zeros(draws, steps, latent)
+    def __init__(self, rows: int, latent: int) -> None:
+        self.start = 0
+        self.weight = torch.zeros(0, 1)
+        self.sum = torch.zeros(rows, 0, latent)
 
-    def add(self, q: GaussMarkov, z: Tensor, starts: Sequence[int]) -> None:
-        """Take in windows: q over (window,) and their paths z (sample, window, step, latent)."""
-        steps = z.shape[-2]
-        ramp = (torch.arange(steps) + 0.5) / steps
-        fade = torch.sin(torch.pi * ramp).square().unsqueeze(-1) + 1e-6
-        variance = q.variance
+    def take(self, values: Tensor, starts: Sequence[int], stop: int) -> Tensor:
+        """Add windows and give out what is final.
+
+        Args:
+            values: (row, window, step, latent).
+            starts: first step of each window, none before what was given out already.
+            stop: no later window reaches before it.
+
+        Returns:
+            (row, step, latent) from the step after what was given out, up to `stop`.
+        """
+        length = values.shape[-2]
+        missing = starts[-1] + length - self.start - len(self.weight)
+        self.weight = torch.cat([self.weight, torch.zeros(max(0, missing), 1)])
+        more = torch.zeros(len(self.sum), max(0, missing), self.sum.shape[-1])
+        self.sum = torch.cat([self.sum, more], dim=1)
+        fade = torch.sin(torch.pi * (torch.arange(length) + 0.5) / length).square() + FADE_FLOOR
         for k, start in enumerate(starts):
-            at = slice(start, start + steps)
-            self.weight[at] += fade
-            self.mean[at] += fade * q.mean[k]
-            self.square[at] += fade * variance[k]
-            self.draws[:, at] += fade * z[:, k]
-
-    def result(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, sd and draws."""
-        return (
-            self.mean / self.weight,
-            (self.square / self.weight).sqrt(),
-            self.draws / self.weight,
-        )
+            at = slice(start - self.start, start - self.start + length)
+            self.weight[at] += fade.unsqueeze(-1)
+            self.sum[:, at] += fade.unsqueeze(-1) * values[:, k]
+        count = stop - self.start
+        final = self.sum[:, :count] / self.weight[:count]
+        self.start, self.weight, self.sum = stop, self.weight[count:], self.sum[:, count:]
+        return final

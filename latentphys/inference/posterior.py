@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,8 @@ from latentphys.preparation.preprocessing import PreparedRecord
 
 Unit = Literal["window", "record", "subject"]
 FEATURES = ("mean", "log_sd", "log_variation", "log_increment")
+# Added to variances before the logarithm, so that a state at rest has one.
+TINY = 1e-6
 
 
 def posterior_record(
@@ -27,6 +29,14 @@ def posterior_record(
     seed: int,
 ) -> xr.DataTree:
     """q(z_{1:T} | x of the given sensors) of one recording, as ArviZ lays results out.
+
+    Args:
+        model: in evaluation mode.
+        record: a prepared recording.
+        given: modalities used; with none of them observed the answer is the prior.
+        window_s: length of the windows it is read in, seconds.
+        draws: posterior paths.
+        seed: of the draws.
 
     Returns:
         DataTree with group `posterior`: z (sample, time, latent), z_mean and z_sd
@@ -59,7 +69,7 @@ def posterior_record(
 
 def embed_records(
     model: StateSpaceModel,
-    records: Sequence[PreparedRecord],
+    records: Iterable[PreparedRecord],
     given: Sequence[str],
     window_s: float,
     unit: Unit,
@@ -68,7 +78,7 @@ def embed_records(
 
     Args:
         model: in evaluation mode.
-        records: prepared recordings.
+        records: prepared recordings; one at a time is held.
         given: modalities used.
         window_s: length of a window, seconds; windows do not overlap.
         unit: what a row stands for.
@@ -106,8 +116,7 @@ def embed_records(
 
 def _features(mean: NDArray[np.float32], sd: NDArray[np.float32]) -> NDArray[np.float32]:
     """The FEATURES of one stretch of posterior means and sds (step, latent)."""
-    tiny = 1e-6
-    variation = np.sqrt(mean.var(0) + tiny)
+    variation = np.sqrt(mean.var(0) + TINY)
     steps = np.diff(mean, axis=0) if len(mean) > 1 else np.zeros_like(mean)
-    increment = np.sqrt((steps**2).mean(0) + tiny)
+    increment = np.sqrt((steps**2).mean(0) + TINY)
     return np.concatenate([mean.mean(0), np.log(sd).mean(0), np.log(variation), np.log(increment)])

@@ -48,7 +48,7 @@ def test_labels_units_and_times_are_the_sensors_own(imputed: xr.Dataset, record:
     assert imputed.attrs["given"] == "ecg, resp"
     assert imputed.attrs["level"] == 0.9
     assert imputed.attrs["rate_hz"] == 125.0
-    assert imputed.attrs["scaling"] == "record"
+    assert imputed.attrs["scaling"] == "own"
     assert imputed.attrs["sample_dims"] == "sample"
 
 
@@ -107,7 +107,7 @@ def test_a_sensor_the_record_lacks_comes_in_training_units(
     tiny_fit: FittedModel, record: Record
 ) -> None:
     answer = tiny_fit.impute(record.drop("spo2"), "spo2", draws=5)
-    assert answer.attrs["scaling"] == "training subjects"
+    assert answer.attrs["scaling"] == "training"
     assert answer.attrs["rate_hz"] == 1.0
     assert answer.sizes["time"] == 60
     assert answer["mean"].attrs["units"] == "%"
