@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from latentphys.plotting.training import plot_training
     from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
+    from latentphys.recordings.leaks import check_disjoint
     from latentphys.recordings.night import simulate_night
     from latentphys.recordings.reading import read
     from latentphys.recordings.record import Record
@@ -40,6 +41,7 @@ __all__ = [
     "Record",
     "Split",
     "__version__",
+    "check_disjoint",
     "checks",
     "datasets",
     "fit",
@@ -64,6 +66,7 @@ _HOMES = {
     "FittedModel": "latentphys.fitted",
     "Record": "latentphys.recordings.record",
     "Split": "latentphys.recordings.splits",
+    "check_disjoint": "latentphys.recordings.leaks",
     "checks": "latentphys.recordings.checks",
     "datasets": "latentphys.recordings.datasets",
     "fit": "latentphys.api",

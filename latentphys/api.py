@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.batch import Batch
 from latentphys.preparation.delays import pulse_delays
+from latentphys.preparation.inputs import names_of_inputs
 from latentphys.preparation.loading import WindowLoader, in_order
 from latentphys.preparation.mapped import prepared
 from latentphys.preparation.prefetching import Batches
@@ -27,9 +32,12 @@ from latentphys.preparation.preprocessing import (
     default_preprocessing,
 )
 from latentphys.preparation.windows import tile
+from latentphys.recordings.arguments import number_between, whole_number
 from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import CohortError, FitError, listed
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.reading import read
+from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
 
 __all__ = ["fit", "load", "read", "simulate"]
@@ -38,9 +46,12 @@ STATE_RATE_HZ = 12.5
 BATCH_SIZE = 8
 HELD_OUT_WINDOWS = 48
 
+_whole = partial(whole_number, error=FitError)
+_number = partial(number_between, error=FitError)
+
 
 def fit(
-    cohort: Cohort,
+    cohort: Cohort | Record | Sequence[Record],
     *,
     minutes: float | None = None,
     steps: int | None = None,
@@ -66,13 +77,13 @@ def fit(
     given back. `minutes` counts the time of all its parts.
 
     Args:
-        cohort: the training subjects.
+        cohort: the training subjects; a record, or a sequence of them, is made a cohort.
         minutes: wall-clock budget; 5 when neither budget is given.
         steps: number of updates instead.
         seed: of weights, batches and draws.
         window_s: length of the training windows, seconds.
         latent_dim: size of the latent state.
-        held_out: share of the subjects held out; 0 for none.
+        held_out: share of the subjects held out, from 0 (none) up to, but not, 1.
         progress: whether to draw a bar.
         preprocessing: plans and steps of one's own; `default_preprocessing()` when left out.
         checkpoint: a folder, written every five minutes and at the end; a `Checkpoint` says how
@@ -82,12 +93,18 @@ def fit(
         The fitted model.
 
     Raises:
-        CohortError: the cohort is empty.
+        CohortError: the cohort is empty, or no cohort.
         UnitError: one modality comes in different units.
-        FitError: nothing observed, no valid budget, no finite loss, or a checkpoint of other
-            recordings or arguments.
+        FitError: nothing observed, an argument that cannot be, no finite loss, or a checkpoint of
+            other recordings or arguments.
         ModelFileError: a checkpoint that is damaged.
+
+    Warns:
+        UserWarning: records without a sample of any modality, which are left out.
     """
+    steps, latent_dim, seed = _whole_numbers(steps, latent_dim, seed)
+    minutes, window_s, held_out = _numbers(minutes, window_s, held_out)
+    cohort = _cohort_of(cohort)
     plan = TrainingPlan(
         minutes=5.0 if minutes is None and steps is None else minutes, steps=steps, seed=seed
     )
@@ -105,20 +122,29 @@ def fit(
         prepared(checking, preprocessing) as reserve,
     ):
         sensors = sensors_of(records, STATE_RATE_HZ)
-        inputs = max((len(r.inputs) for r in records if r.inputs is not None), default=0)
+        inputs = names_of_inputs(chain(records, reserve))
         torch.manual_seed(seed)
         model = StateSpaceModel(
-            ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, input_dim=inputs)
+            ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, inputs=inputs)
         )
         if kept is not None:
             kept.agree({"model": model.spec.to_dict(), "content": content_of(records, reserve)})
-        names, length = tuple(sensors), round(window_s * STATE_RATE_HZ)
+        names, length = tuple(sensors), max(1, round(window_s * STATE_RATE_HZ))
         varied = Augmentation(delay_s=pulse_delays(records))
         stream = WindowLoader(
-            records, names, length, STATE_RATE_HZ, BATCH_SIZE, seed, varied, bucketed=True
+            records,
+            names,
+            length,
+            STATE_RATE_HZ,
+            BATCH_SIZE,
+            seed,
+            varied,
+            bucketed=True,
+            inputs=inputs,
         )
+        _warn_of_silent(stream.silent, names)
         with Batches(stream) as batches:
-            checks = _checks(reserve, names, window_s)
+            checks = _checks(reserve, names, window_s, inputs)
             history = train(model, batches, checks, objective, plan, progress, kept)
     return FittedModel(model, preprocessing, window_s, history, about)
 
@@ -137,6 +163,58 @@ def load(path: str | Path, *, steps: Mapping[str, Step] | None = None) -> Fitted
     return FittedModel.load(path, steps=steps)
 
 
+def _whole_numbers(steps: Any, latent_dim: Any, seed: Any) -> tuple[int | None, int, int]:
+    """The arguments that are whole numbers, as such."""
+    if steps is not None:
+        steps = _whole("steps", steps, 1, "Ask for 1000, say, or for minutes=5.")
+    return (
+        steps,
+        _whole("latent_dim", latent_dim, 1, "32 is usual."),
+        _whole("seed", seed, 0, "Choose 0, say."),
+    )
+
+
+def _numbers(
+    minutes: float | None, window_s: float, held_out: float
+) -> tuple[float | None, float, float]:
+    """The arguments that are numbers, as such."""
+    if minutes is not None:
+        minutes = _number("minutes", minutes, 0.0, math.inf, "Ask for 5, say, or for steps=1000.")
+    return (
+        minutes,
+        _number("window_s", window_s, 0.0, math.inf, "It is in seconds; 16 is usual."),
+        _number("held_out", held_out, 0.0, 1.0, "A tenth is usual, 0 for none.", inclusive=True),
+    )
+
+
+def _cohort_of(data: Cohort | Record | Sequence[Record]) -> Cohort:
+    """A cohort of what is given.
+
+    Raises:
+        CohortError: no cohort and no records.
+    """
+    if isinstance(data, Record):
+        return Cohort([data])
+    if isinstance(data, list | tuple):
+        return Cohort(data)
+    if not isinstance(data, Cohort):
+        raise CohortError(
+            f"a fit takes a Cohort, a Record or a list of records, got {type(data).__name__}. Read "
+            "one with latentphys.read(path)."
+        )
+    return data
+
+
+def _warn_of_silent(names: Sequence[str], modalities: Sequence[str]) -> None:
+    if names:
+        warnings.warn(
+            f"a record trains with a sample of {listed(modalities)}; without any, and left out: "
+            f"{listed(names)}. Look at them with lp.plot_record.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def _kept(checkpoint: str | Path | Checkpoint | None, identity: Mapping[str, Any]) -> Kept | None:
     """The checkpoint in use, refused before any work if it is of another training."""
     if checkpoint is None:
@@ -146,7 +224,10 @@ def _kept(checkpoint: str | Path | Checkpoint | None, identity: Mapping[str, Any
 
 
 def _checks(
-    reserve: Sequence[PreparedRecord], modalities: tuple[str, ...], window_s: float
+    reserve: Sequence[PreparedRecord],
+    modalities: tuple[str, ...],
+    window_s: float,
+    inputs: tuple[str, ...],
 ) -> list[Batch]:
     """Some windows of every held-out record, evenly spread."""
     if not reserve:
@@ -154,7 +235,7 @@ def _checks(
     total_s = sum(record.duration_s for record in reserve)
     hop_s = max(window_s, total_s / HELD_OUT_WINDOWS)
     index = tile(reserve, window_s, hop_s, STATE_RATE_HZ)
-    return list(in_order(reserve, index, modalities, 4 * BATCH_SIZE))
+    return list(in_order(reserve, index, modalities, 4 * BATCH_SIZE, inputs))
 
 
 def _held_out(

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import xarray as xr
 
-from latentphys.inference.imputation import Question, check_modalities, impute_record
+from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
 from latentphys.inference.posterior import Unit, embed_records, posterior_record
 from latentphys.learning.checkpoints import check_weights, load_model, save_model
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
-from latentphys.preparation.preprocessing import PreparedRecord, Preprocessing, Step
+from latentphys.preparation.inputs import check_inputs
+from latentphys.preparation.preprocessing import (
+    PreparedRecord,
+    Preprocessing,
+    Step,
+    units_of_channels,
+)
+from latentphys.recordings.arguments import whole_number
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import CohortError, ModalityError, ModelFileError
+from latentphys.recordings.errors import (
+    ArgumentError,
+    CohortError,
+    ModalityError,
+    ModelFileError,
+    UnitError,
+    closest,
+    listed,
+)
+from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record
+from latentphys.recordings.units import UNCALIBRATED, quantity_of
+from latentphys.trust.directions import score_model, warn_of_training_subjects
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +62,11 @@ class FittedModel:
         """Modalities it was fitted with."""
         return tuple(self.model.spec.sensors)
 
+    @property
+    def training_subjects(self) -> tuple[str, ...]:
+        """Subjects it was fitted on, those its best state was chosen on included."""
+        return tuple(self.about.get("subjects", ()))
+
     def posterior(
         self,
         data: Record | Cohort,
@@ -62,19 +85,24 @@ class FittedModel:
 
         Returns:
             DataTree with group `posterior`: z (sample, time, latent), z_mean, z_sd
-            (time, latent).
+            (time, latent). Of a record in which none of the given was observed, the prior.
 
         Raises:
             ModalityError: a modality the model was not fitted with.
+            ArgumentError: draws or a seed that cannot be.
+            UnitError: a modality in units that training's cannot be converted to.
+            InputError: inputs, none of which the model knows.
         """
         given = self._given(given)
+        draws = whole_number("draws", draws, 1, "100 is usual.")
+        seed = whole_number("seed", seed, 0, "Choose 0, say.")
 
         def ask(record: PreparedRecord) -> xr.DataTree:
             return posterior_record(self.model, record, given, self.window_s, draws, seed)
 
         if isinstance(data, Record):
-            return ask(self.preprocessing.prepare(data))
-        trees = {record.record: ask(self.preprocessing.prepare(record)) for record in data}
+            return ask(self.prepared(data))
+        trees = {record.record: ask(self.prepared(record)) for record in _records(data)}
         return xr.DataTree(children=trees)
 
     @overload
@@ -87,6 +115,7 @@ class FittedModel:
         draws: int = 100,
         level: float = 0.9,
         seed: int = 0,
+        scaling: Scaling = "own",
     ) -> xr.Dataset: ...
     @overload
     def impute(
@@ -98,6 +127,7 @@ class FittedModel:
         draws: int = 100,
         level: float = 0.9,
         seed: int = 0,
+        scaling: Scaling = "own",
     ) -> xr.DataTree: ...
     def impute(
         self,
@@ -108,45 +138,102 @@ class FittedModel:
         draws: int = 100,
         level: float = 0.9,
         seed: int = 0,
+        scaling: Scaling = "own",
     ) -> xr.Dataset | xr.DataTree:
         """One sensor from others, with intervals, in its own units and at its own times.
+
+        Warning:
+            With `scaling="own"` two figures a channel, median and spread, are taken from what
+            the record has of the target, to give the answer its size; nothing else of it is used.
+            Where the size itself is to be found out, ask for `scaling="training"`.
 
         Args:
             data: a record, or a cohort (one child a record).
             target: the modality to impute; what the record has of it is not used unless it is
                 also among `given`.
             given: modalities it is imputed from; all others when left out.
-            draws: posterior predictive draws.
-            level: of the central interval [lower, upper].
+            draws: posterior predictive draws, two or more.
+            level: of the central interval [lower, upper], between 0 and 1.
             seed: of the draws.
+            scaling: "own": in the size of the record's own target, channel by channel, where it
+                has samples of it, else of the training subjects' typical one; "training": always
+                the latter.
 
         Returns:
             Dataset with mean, sd, lower, upper (channel, time) and draws
-            (sample, channel, time); of a cohort, a DataTree of them.
+            (sample, channel, time); attribute `scaling` says whose size it has. The interval is
+            of the predictive mixture, not of the draws alone. Of a cohort, a DataTree of them.
 
         Raises:
             ModalityError: a modality the model was not fitted with.
+            ArgumentError: draws, a level, a seed or a scaling that cannot be.
+            UnitError: a modality in units that training's cannot be converted to.
+            InputError: inputs, none of which the model knows.
         """
-        check_modalities(self.model, [target], "target")
-        if given is None:
-            given = [name for name in self.modalities if name != target]
-        question = Question(target, self._given(given), draws, level, self.window_s, seed)
+        question = self._question(target, given, draws, level, seed, scaling)
         if isinstance(data, Record):
-            return impute_record(self.model, self.preprocessing.prepare(data), question)
+            return impute_record(self.model, self.prepared(data), question)
         answers = {
-            record.record: impute_record(self.model, self.preprocessing.prepare(record), question)
-            for record in data
+            record.record: impute_record(self.model, self.prepared(record), question)
+            for record in _records(data)
         }
         return xr.DataTree.from_dict(answers)
+
+    def score(
+        self,
+        data: Record | Cohort,
+        target: str,
+        *,
+        given: Sequence[str] | None = None,
+        draws: int = 100,
+        level: float = 0.9,
+        seed: int = 0,
+    ) -> dict[str, float]:
+        """How well a sensor that was recorded is imputed from others, means over subjects.
+
+        Args:
+            data: a record, or a cohort, of subjects the model was not fitted on.
+            target: the modality to impute and hold against what was recorded.
+            given: modalities it is imputed from; all others when left out.
+            draws: posterior predictive draws, two or more.
+            level: of the interval whose coverage is counted.
+            seed: of the draws.
+
+        Returns:
+            The scores of `latentphys.trust.scores.score_imputation`, on the standardised signal.
+
+        Raises:
+            ModalityError: a modality the model was not fitted with.
+            ArgumentError: draws, a level or a seed that cannot be.
+
+        Warns:
+            UserWarning: subjects that the model was fitted or chosen on are among them.
+        """
+        question = self._question(target, given, draws, level, seed, "own")
+        records = [data] if isinstance(data, Record) else _records(data)
+        people = [data.subject] if isinstance(data, Record) else data.subjects
+        warn_of_training_subjects(people, self.training_subjects)
+        prepared = (self.prepared(record) for record in records)
+        return score_model(self.model, prepared, question)
 
     def posterior_predictive(
         self, data: Record | Cohort, *, draws: int = 100, seed: int = 0
     ) -> xr.DataTree:
         """Every sensor given every sensor: what the model would have recorded again.
 
+        Args:
+            data: a record, or a cohort.
+            draws: posterior predictive draws, two or more.
+            seed: of the draws.
+
         Returns:
             DataTree with one child a modality (of a cohort, one child a record above it), each
             as `impute` gives it.
+
+        Raises:
+            ArgumentError: draws or a seed that cannot be.
+            UnitError: a modality in units that training's cannot be converted to.
+            InputError: inputs, none of which the model knows.
         """
         if isinstance(data, Cohort):
             trees = {
@@ -172,13 +259,20 @@ class FittedModel:
 
         Returns:
             (unit, feature) with coordinates subject, record and start_s.
+
+        Raises:
+            ModalityError: a modality the model was not fitted with.
+            ArgumentError: another unit.
+            UnitError: a modality in units that training's cannot be converted to.
+            InputError: inputs, none of which the model knows.
         """
-        if unit not in ("window", "record", "subject"):
-            raise ValueError(
+        if unit not in get_args(Unit):
+            raise ArgumentError(
                 f"unit is 'window', 'record' or 'subject', got {unit!r}. Choose one of them."
             )
-        records = [data] if isinstance(data, Record) else list(data)
-        prepared = [self.preprocessing.prepare(record) for record in records]
+        records = [data] if isinstance(data, Record) else _records(data)
+        # A generator: a cohort's records are prepared one at a time.
+        prepared = (self.prepared(record) for record in records)
         return embed_records(self.model, prepared, self._given(given), self.window_s, unit)
 
     def filtered(self, record: Record, modality: str) -> xr.DataArray:
@@ -186,16 +280,59 @@ class FittedModel:
 
         The truth to hold an imputation against.
 
+        Args:
+            record: that has the signal.
+            modality: which.
+
         Returns:
-            (channel, time).
+            (channel, time), with the signal's own coordinates and attributes.
+
+        Raises:
+            ModalityError: the record has no such signal.
         """
-        signal = self.preprocessing.prepare(record).signals[modality]
+        if modality not in record.signals:
+            raise ModalityError(
+                f"record {record.record!r} has no modality {modality!r}; it has "
+                f"{listed(record.modalities)}.{closest(modality, record.modalities)}"
+            )
+        signal = self.prepared(record.keep(modality)).signals[modality]
         return record.signals[modality].copy(data=signal.scale.to_units(signal.values))
+
+    def prepared(self, record: Record) -> PreparedRecord:
+        """A record as the model takes it: checked against its units and inputs, standardised.
+
+        Signals in other units than in training are taken as what they are of training's, and
+        answered in their own.
+
+        Args:
+            record: what is asked about.
+
+        Raises:
+            UnitError: a modality in units that training's cannot be converted to.
+            InputError: inputs, none of which the model knows.
+        """
+        if not isinstance(record, Record):
+            raise ArgumentError(
+                f"a model is asked about a Record or a Cohort, got {type(record).__name__}. Read "
+                "one with latentphys.read, or make one with Record.from_arrays."
+            )
+        for name, spec in self.model.spec.sensors.items():
+            if name in record.signals:
+                _check_units(record, name, spec.units)
+        prepared = _in_units_of(self.model.spec, self.preprocessing).prepare(record)
+        check_inputs(prepared, self.model.spec.inputs)
+        return prepared
 
     def save(self, path: str | Path) -> None:
         """Write a folder of weights (safetensors) and JSON that `latentphys.load` reads.
 
         An interrupted save leaves a model that stood there before intact.
+
+        Args:
+            path: the folder, made if need be.
+
+        Raises:
+            OSError: it cannot be written.
         """
         card = {
             "spec": self.model.spec.to_dict(),
@@ -232,6 +369,20 @@ class FittedModel:
         model.load_state_dict(weights)
         return cls(model.eval(), preprocessing, window_s, history, about)
 
+    def _question(
+        self,
+        target: str,
+        given: Sequence[str] | None,
+        draws: int,
+        level: float,
+        seed: int,
+        scaling: Scaling,
+    ) -> Question:
+        check_modalities(self.model, [target], "target")
+        if given is None:
+            given = [name for name in self.modalities if name != target]
+        return Question(target, self._given(given), draws, level, self.window_s, seed, scaling)
+
     def _given(self, given: Sequence[str] | None) -> tuple[str, ...]:
         if given is None:
             return self.modalities
@@ -246,6 +397,47 @@ class FittedModel:
             f"FittedModel({', '.join(self.modalities)}; latent {self.model.spec.latent_dim} at "
             f"{self.model.spec.state_rate_hz:g} Hz, {size:,} weights)"
         )
+
+
+def _records(data: Cohort) -> Iterator[Record]:
+    """The records of a cohort, one by one."""
+    if not isinstance(data, Cohort):
+        raise ArgumentError(
+            f"a model is asked about a Record or a Cohort, got {type(data).__name__}. Put several "
+            "records together as Cohort(records)."
+        )
+    return iter(data)
+
+
+def _in_units_of(spec: ModelSpec, preprocessing: Preprocessing) -> Preprocessing:
+    """The same steps; limits and fixed scalings without units are in those of training."""
+    plans = dict(preprocessing.plans)
+    for name, sensor in spec.sensors.items():
+        plan, units = plans.get(name), normal_units(sensor.units)
+        if plan is None or plan.units is not None or quantity_of(units) is None:
+            continue
+        if not plan.least == plan.most == plan.location is None:
+            plans[name] = replace(plan, units=units)
+    return replace(preprocessing, plans=plans)
+
+
+def _check_units(record: Record, modality: str, trained: str) -> None:
+    """Refuse units that are of another quantity than training's.
+
+    Raises:
+        UnitError: names both.
+    """
+    expected = quantity_of(normal_units(trained))
+    for unit in dict.fromkeys(units_of_channels(record.signals[modality])):
+        found = quantity_of(unit)
+        known = unit not in UNCALIBRATED and trained not in UNCALIBRATED
+        if known and unit != normal_units(trained) and (found is None or found != expected):
+            raise UnitError(
+                f"{modality!r} of record {record.record!r} is in {unit!r}, this model was fitted "
+                f"on {modality!r} in {trained!r}, and one cannot be converted to the other. "
+                "Convert the samples with Record.from_arrays, or drop them with "
+                f"record.drop({modality!r})."
+            )
 
 
 def summary_of(cohort: Cohort) -> dict[str, Any]:

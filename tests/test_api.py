@@ -35,9 +35,19 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "words"),
     [
         ({"steps": 3, "minutes": 1.0}, r"one budget, got \['minutes', 'steps'\]"),
-        ({"steps": 0}, "steps must be positive, got 0"),
-        ({"minutes": -1.0}, "minutes must be positive, got -1.0"),
-        ({"minutes": float("nan")}, "minutes must be positive, got nan"),
+        ({"steps": 0}, "steps is a whole number from 1 up, got 0"),
+        ({"minutes": -1.0}, "minutes is a finite number above 0, got -1.0"),
+        ({"steps": 2.5}, "steps is a whole number from 1 up, got 2.5"),
+        ({"steps": 1, "seed": -1}, "seed is a whole number from 0 up, got -1"),
+        ({"steps": 1, "seed": 0.5}, "seed is a whole number from 0 up, got 0.5"),
+        ({"steps": 1, "latent_dim": 0}, "latent_dim is a whole number from 1 up, got 0"),
+        ({"steps": 1, "window_s": 0}, "window_s is a finite number above 0, got 0"),
+        ({"steps": 1, "window_s": -1.0}, "window_s is a finite number above 0, got -1.0"),
+        ({"steps": 1, "window_s": float("nan")}, "window_s is a finite number above 0, got nan"),
+        ({"steps": 1, "held_out": -1}, "held_out is from 0 up to, but not, 1, got -1"),
+        ({"steps": 1, "held_out": 2}, "held_out is from 0 up to, but not, 1, got 2"),
+        ({"minutes": float("inf")}, "minutes is a finite number above 0, got inf"),
+        ({"minutes": float("nan")}, "minutes is a finite number above 0, got nan"),
     ],
 )
 def test_a_budget_that_cannot_be(
@@ -53,6 +63,39 @@ def test_one_modality_in_two_units(tiny_cohort: Cohort) -> None:
     record = replace(tiny_cohort[0], signals={"ecg": odd}, record="odd")
     with pytest.raises(UnitError, match="ecg"):
         fit(tiny_cohort + record, steps=1)
+
+
+def test_what_is_fitted_may_be_records(tiny_cohort: Cohort) -> None:
+    short = tiny_cohort[0].crop(0.0, 10.0)
+    for data in (short, [short]):
+        fitted = fit(data, steps=1, **TINY)  # type: ignore[arg-type]
+        assert fitted.training_subjects == (short.subject,)
+    with pytest.raises(CohortError, match="a Cohort, a Record or a list of records, got str"):
+        fit("data/bidmc", steps=1)  # type: ignore[arg-type]
+
+
+def test_a_record_without_a_sample_is_left_out_and_named(tiny_cohort: Cohort) -> None:
+    silent = Record.from_arrays({"ecg": (np.full(100, np.nan), 125.0)}, subject="quiet")
+    strange = Record.from_arrays({"ecg": (np.full(300, np.nan), 125.0)}, subject="empty")
+    cohort = Cohort([tiny_cohort[0], tiny_cohort[1], silent, strange])
+    with pytest.warns(UserWarning, match="left out: quiet, empty"):
+        fitted = fit(cohort, steps=12, **TINY)  # type: ignore[arg-type]
+    assert all(np.isfinite(v) for row in fitted.history.rows for v in row.values())
+
+
+def test_a_record_silent_but_for_a_moment_trains(tiny_cohort: Cohort) -> None:
+    ecg = np.full(60 * 125, np.nan)
+    ecg[3000:3400] = tiny_cohort[0].signals["ecg"].values[0, 3000:3400]
+    brief = Record.from_arrays({"ecg": (ecg, 125.0)}, subject="brief")
+    fitted = fit(brief, steps=3, **TINY)  # type: ignore[arg-type]
+    assert all(np.isfinite(v) for row in fitted.history.rows for v in row.values())
+
+
+def test_a_silent_channel_does_not_set_the_typical_size(tiny_cohort: Cohort) -> None:
+    x = np.full((2, 2000), np.nan)
+    x[0] = 0.01 * np.sin(np.arange(2000) / 9.0)
+    fitted = fit(Record.from_arrays({"ppg": (x, 125.0)}, subject="a"), steps=1, **TINY)  # type: ignore[arg-type]
+    assert 0.001 < fitted.model.spec.sensors["ppg"].scale < 0.02
 
 
 def test_an_empty_cohort() -> None:
@@ -100,7 +143,7 @@ def test_a_fit_says_what_it_was_made_of(tiny_fit: FittedModel, tiny_cohort: Coho
     assert tiny_fit.about["plan"]["steps"] == 8
     assert tiny_fit.about["units"] == {"ecg": "mV", "ppg": "NU", "resp": "NU", "spo2": "%"}
     assert not tiny_fit.model.training
-    assert tiny_fit.model.spec.input_dim == 1
+    assert tiny_fit.model.spec.inputs == ("drive",)
     spec = tiny_fit.model.spec.sensors
     assert spec["ecg"].channels == ("II", "V")
     assert spec["spo2"].rate_hz == 1.0

@@ -6,7 +6,8 @@ standard deviations of the sensor and a subject with many records counts once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from latentphys.inference.imputation import Question, impute_record
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.recordings.errors import listed
 from latentphys.trust.baselines import MeanBaseline, RidgeBaseline
 from latentphys.trust.breathing import annotated_rate, breathing_rate
 from latentphys.trust.scores import score_imputation, score_normal
@@ -30,25 +32,73 @@ def without(record: PreparedRecord, modality: str) -> PreparedRecord:
     return replace(record, signals={k: v for k, v in record.signals.items() if k != modality})
 
 
+def warn_of_training_subjects(subjects: Iterable[str], trained_on: Collection[str]) -> None:
+    """Say whose scores are not of unseen subjects.
+
+    Args:
+        subjects: whose recordings are scored.
+        trained_on: subjects the model was fitted or chosen on.
+
+    Warns:
+        UserWarning: names those that are both.
+    """
+    seen = sorted(set(subjects) & set(trained_on))
+    if seen:
+        warnings.warn(
+            f"a score says something of subjects the model has not seen; {len(seen)} of these it "
+            f"was fitted or chosen on: {listed(seen)}. Score the other side of the split "
+            "(latentphys.check_disjoint tells whether two sides share anything).",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def score_model(
-    model: StateSpaceModel, records: Sequence[PreparedRecord], question: Question
+    model: StateSpaceModel,
+    records: Iterable[PreparedRecord],
+    question: Question,
+    *,
+    trained_on: Collection[str] = (),
 ) -> dict[str, float]:
-    """Scores of the model's imputation of `question.target`, means over subjects."""
+    """Scores of the model's imputation of `question.target`, means over subjects.
+
+    Args:
+        model: in evaluation mode.
+        records: prepared recordings; those without the target or any given sensor are left out.
+        question: what is imputed, from what; its `level` is that of the interval counted.
+        trained_on: subjects the model was fitted on (`FittedModel.training_subjects`).
+
+    Returns:
+        The scores of `score_imputation`, on the standardised signal; NaN without a record.
+
+    Warns:
+        UserWarning: subjects in `trained_on` are among them.
+    """
+    scored: list[str] = []
 
     def score(record: PreparedRecord) -> dict[str, float]:
+        scored.append(record.subject)
         truth = record.signals[question.target]
         imputed = impute_record(model, record, question)
         window = round(question.window_s * truth.rate_hz)
         draws = standardised(imputed.draws, record, question.target)
         return score_imputation(truth.values, draws, question.level, window)
 
-    return _over_subjects(_with(records, question), score)
+    means = _over_subjects(_with(records, question), score)
+    warn_of_training_subjects(scored, trained_on)
+    return means
 
 
 def score_predictor(
     predict: Predict, records: Sequence[PreparedRecord], question: Question
 ) -> dict[str, float]:
-    """The same of anything that gives a mean and a standard deviation."""
+    """The same of anything that gives a mean and a standard deviation.
+
+    Args:
+        predict: record without the target -> mean and sd, (channel, time) each, standardised.
+        records: prepared recordings; those without the target or any given sensor are left out.
+        question: what is imputed, from what.
+    """
 
     def score(record: PreparedRecord) -> dict[str, float]:
         truth = record.signals[question.target]
@@ -136,21 +186,21 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def _with(records: Sequence[PreparedRecord], question: Question) -> list[PreparedRecord]:
+def _with(records: Iterable[PreparedRecord], question: Question) -> Iterator[PreparedRecord]:
     """The records in which the target was observed and some given sensor too."""
 
     def seen(record: PreparedRecord, name: str) -> bool:
         return name in record.signals and bool(np.isfinite(record.signals[name].values).any())
 
-    return [
+    return (
         record
         for record in records
         if seen(record, question.target) and any(seen(record, name) for name in question.given)
-    ]
+    )
 
 
 def _over_subjects(
-    records: Sequence[PreparedRecord], score: Callable[[PreparedRecord], dict[str, float]]
+    records: Iterable[PreparedRecord], score: Callable[[PreparedRecord], dict[str, float]]
 ) -> dict[str, float]:
     """Means over records within a subject, then over subjects."""
     by_subject: dict[str, list[dict[str, float]]] = {}
