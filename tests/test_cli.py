@@ -76,7 +76,7 @@ def test_refused_inputs_exit_with_2_and_a_message(
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith("latentphys: ")
-    assert "nowhere" in message or "minutes must be positive" in message
+    assert "nowhere" in message or "minutes is a finite number above 0" in message
     assert "Traceback" not in message
 
 

@@ -89,12 +89,6 @@ class Record:
                 f"tree of results; got {self.record!r}. Write "
                 f"{self.record.replace('/', '_').replace('.', '_')!r}."
             )
-        slashed = [name for name in self._everything() if "/" in name]
-        if slashed:
-            raise ModalityError(
-                f"a modality's name holds no '/'; record {self.record!r} has {listed(slashed)}. "
-                f"Write {slashed[0].replace('/', '_')!r}."
-            )
         if not (self.signals or self.images or self.texts):
             raise ModalityError(
                 f"record {self.record!r} has no signals; a record needs at least one modality. "

@@ -181,10 +181,6 @@ def test_repr_tells_channels_and_rates() -> None:
 def test_a_record_names_a_node_of_a_tree(name: str) -> None:
     with pytest.raises(CohortError, match="a record's name holds no '/'.*Write '"):
         make(record=name)
-    with pytest.raises(
-        ModalityError, match="a modality's name holds no '/'.* ecg/II. Write 'ecg_II'"
-    ):
-        Record.from_arrays({"ecg/II": (np.zeros(9), 1.0)}, subject="s")
 
 
 def test_no_sample_is_before_the_start() -> None:

@@ -51,7 +51,7 @@ def rich() -> Record:
             "..": ([np.nan, np.nan], 0.2),
         },
         subject="säubling 1",
-        record="a/b 7",
+        record="a.b 7",
         study="ours",
         units={"ecg": "mV", "lab": "ms", "spo2": "%"},
         channels={"ecg": ["II", "V"]},
@@ -143,7 +143,7 @@ def test_round_trip_is_exact(form: tuple[Write, str], tmp_path: Path) -> None:
     write(record, tmp_path / f"x{suffix}")
     cohort = read(tmp_path / f"x{suffix}")
     entry = cohort.entries[0]
-    assert (entry.record, entry.subject, entry.study) == ("a/b 7", "säubling 1", "ours")
+    assert (entry.record, entry.subject, entry.study) == ("a.b 7", "säubling 1", "ours")
     assert entry.modalities == record.modalities
     assert entry.duration_s == record.duration_s
     assert dict(entry.units) == {
@@ -257,7 +257,7 @@ def test_a_lost_chunk_is_told(dtype: str | None, tmp_path: Path) -> None:
     from latentphys.recordings.zarr_format import write_tree
 
     write_tree(rich(), tmp_path / "x.zarr", dtype)
-    assert read(tmp_path / "x.zarr")[0].record == "a/b 7"
+    assert read(tmp_path / "x.zarr")[0].record == "a.b 7"
     chunks = tmp_path / "x.zarr" / "signals" / "ecg" / "values" / "c"
     assert chunks.is_dir()
     shutil.rmtree(chunks)
@@ -380,7 +380,7 @@ def test_texts_that_would_not_come_back_are_refused(
     write, suffix = form
     record = rich()
     path = tmp_path / f"x{suffix}"
-    with pytest.raises(WriteError, match=r"no NUL; text 'note' of record 'a/b 7' has one"):
+    with pytest.raises(WriteError, match=r"no NUL; text 'note' of record 'a.b 7' has one"):
         write(replace(record, texts={"note": "a\0b"}), path)
     with pytest.raises(WriteError, match=r"UTF-8; text 'note' .* half a letter"):
         write(replace(record, texts={"note": "a\ud800b"}), path)
