@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from latentphys.api import fit, load
     from latentphys.fitted import FittedModel
     from latentphys.learning.resuming import Checkpoint
+    from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
     from latentphys.plotting.imputation import plot_imputation
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
@@ -47,6 +48,8 @@ __all__ = [
     "fit",
     "labels",
     "load",
+    "plot_calibration",
+    "plot_evaluation",
     "plot_imputation",
     "plot_posterior",
     "plot_record",
@@ -72,6 +75,8 @@ _HOMES = {
     "fit": "latentphys.api",
     "labels": "latentphys.recordings.labels",
     "load": "latentphys.api",
+    "plot_calibration": "latentphys.plotting.evaluation",
+    "plot_evaluation": "latentphys.plotting.evaluation",
     "plot_imputation": "latentphys.plotting.imputation",
     "plot_posterior": "latentphys.plotting.posterior",
     "plot_record": "latentphys.plotting.record",

@@ -36,7 +36,18 @@ from latentphys.recordings.errors import (
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record
 from latentphys.recordings.units import UNCALIBRATED, quantity_of
+from latentphys.trust.calibration import Calibration
+from latentphys.trust.conformal import Guarantee
 from latentphys.trust.directions import score_model, warn_of_training_subjects
+from latentphys.trust.held_out import (
+    GAPS_S,
+    Fitted,
+    OnTrained,
+    Request,
+    calibrate_cohort,
+    evaluate_cohort,
+)
+from latentphys.trust.result import Evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +60,7 @@ class FittedModel:
         window_s: length of the windows it was trained on, seconds.
         history: every term of the objective over training.
         about: how it was fitted: subjects, budget, seed, versions.
+        calibration: the repair of its intervals that `calibrate` found, if any.
     """
 
     model: StateSpaceModel
@@ -56,6 +68,7 @@ class FittedModel:
     window_s: float
     history: History
     about: dict[str, Any]
+    calibration: Calibration | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -171,12 +184,14 @@ class FittedModel:
             InputError: inputs, none of which the model knows.
         """
         question = self._question(target, given, draws, level, seed, scaling)
+
+        def ask(record: PreparedRecord) -> xr.Dataset:
+            imputed = impute_record(self.model, record, question)
+            return imputed if self.calibration is None else self.calibration.repair(imputed, record)
+
         if isinstance(data, Record):
-            return impute_record(self.model, self.prepared(data), question)
-        answers = {
-            record.record: impute_record(self.model, self.prepared(record), question)
-            for record in _records(data)
-        }
+            return ask(self.prepared(data))
+        answers = {record.record: ask(self.prepared(record)) for record in _records(data)}
         return xr.DataTree.from_dict(answers)
 
     def score(
@@ -215,6 +230,95 @@ class FittedModel:
         warn_of_training_subjects(people, self.training_subjects)
         prepared = (self.prepared(record) for record in records)
         return score_model(self.model, prepared, question)
+
+    def evaluate(
+        self,
+        cohort: Cohort,
+        *,
+        training: Cohort | None = None,
+        subsets: Sequence[Sequence[str]] | None = None,
+        gaps_s: Sequence[float] = GAPS_S,
+        missing: Sequence[str | float] = (),
+        draws: int = 32,
+        seed: int = 0,
+        trained: OnTrained = "refuse",
+    ) -> Evaluation:
+        """How good it is on people it never saw, for every missing pattern, beside baselines.
+
+        Scores: log score (nats a sample), CRPS (standard deviations), correlation, the median
+        correlation in windows, NRMSE, coverage at 50, 80, 90 and 95 %, PIT. Baselines: the
+        mean, ridge regression on lagged samples, a Kalman smoother; in gaps also the last
+        observation and linear interpolation.
+
+        Warning:
+            Every figure is on the standardised signal, which takes a recording's own scale from
+            its own sensor; hidden samples are hidden after filtering.
+
+        Args:
+            cohort: people it was neither fitted nor calibrated with.
+            training: what the baselines are fitted to; the other people of `cohort`, by thirds,
+                when left out.
+            subsets: sensors given while the others are absent; all 2^M - 1 when left out. Where
+                no sensor is absent, what it makes of each sensor it is shown.
+            gaps_s: lengths of gaps in one sensor of an otherwise complete recording, seconds.
+            missing: shares of every sensor lost in bursts, as 0.5; "artefact" and "amplitude"
+                hide a tenth of the samples by their own size.
+            draws: posterior paths.
+            seed: of draws, gaps and the resampling of people.
+            trained: "refuse" people it was fitted with, or "warn".
+
+        Returns:
+            An `Evaluation`: labelled arrays in `tree`, a table when shown.
+
+        Raises:
+            SplitError: it was fitted or calibrated with some of these people.
+            ArgumentError: draws, a seed, a gap's length or a kind of missingness that cannot be.
+            ModalityError: a subset with a sensor it does not know.
+            CohortError: nothing to score.
+        """
+        request = Request(training, subsets, gaps_s, missing, draws, seed, trained)
+        return evaluate_cohort(self._for_trust(), cohort, request)
+
+    def calibrate(
+        self,
+        cohort: Cohort,
+        *,
+        subsets: Sequence[Sequence[str]] | None = None,
+        guarantee: Guarantee = "finite_sample",
+        draws: int = 32,
+        seed: int = 0,
+    ) -> FittedModel:
+        """The same model with intervals repaired on people it was not fitted with.
+
+        Hierarchical conformal prediction (Lee, Barber and Willett 2023) by missing pattern: the
+        interval at a level becomes mean -+ q sd. The guarantee: it covers a sample at a random
+        time of a new subject with at least that probability. The assumption: the new subject is
+        exchangeable with the calibration subjects and the pattern goes missing as it did here.
+        It holds on average over people, not for each. A level above K / (K + 1), with K
+        calibration subjects, has an infinite interval. guarantee="asymptotic" leaves out the
+        correction for few subjects (Dunn, Wasserman and Ramdas 2023): narrower, and only nearly
+        right.
+
+        Args:
+            cohort: calibration people; evaluate on others.
+            subsets: the patterns calibrated; all when left out. Others take a pooled factor.
+            guarantee: "finite_sample" or "asymptotic".
+            draws: posterior paths.
+            seed: of draws and gaps.
+
+        Returns:
+            A copy whose `impute` uses the repair, and that is saved with it.
+
+        Raises:
+            SplitError: it was fitted with some of these people.
+        """
+        calibration = calibrate_cohort(self._for_trust(), cohort, subsets, guarantee, draws, seed)
+        return replace(self, calibration=calibration)
+
+    def _for_trust(self) -> Fitted:
+        return Fitted(
+            self.model, self.prepared, self.window_s, self.training_subjects, self.calibration
+        )
 
     def posterior_predictive(
         self, data: Record | Cohort, *, draws: int = 100, seed: int = 0
@@ -341,6 +445,8 @@ class FittedModel:
             "history": self.history.to_dict(),
             "about": self.about,
         }
+        if self.calibration is not None:
+            card["calibration"] = self.calibration.to_dict()
         save_model(path, self.model.state_dict(), card)
 
     @classmethod
@@ -360,6 +466,8 @@ class FittedModel:
             window_s, about = float(card["window_s"]), dict(card["about"])
             history = History.from_dict(card["history"])
             preprocessing = Preprocessing.from_dict(card["preprocessing"], steps)
+            repair = card.get("calibration")
+            calibration = None if repair is None else Calibration.from_dict(repair)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"{path} does not describe a model of this release: {error!r}. Load it with the "
@@ -367,7 +475,7 @@ class FittedModel:
             ) from error
         check_weights(model.state_dict(), weights)
         model.load_state_dict(weights)
-        return cls(model.eval(), preprocessing, window_s, history, about)
+        return cls(model.eval(), preprocessing, window_s, history, about, calibration)
 
     def _question(
         self,

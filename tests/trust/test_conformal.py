@@ -1,0 +1,105 @@
+"""Conformal intervals: the quantile by hand, and coverage of new people who differ a lot."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from latentphys.recordings.errors import FitError
+from latentphys.trust.conformal import KEPT, SubjectConformal
+from latentphys.trust.rates import RateIntervals, Rates, rates_of_draws
+
+
+def test_one_score_a_subject_is_ordinary_split_conformal() -> None:
+    scores = np.random.default_rng(0).exponential(size=39)
+    repair = SubjectConformal.of({f"s{k}": [v] for k, v in enumerate(scores)})
+    for level in (0.5, 0.8, 0.9, 0.95):
+        rank = math.ceil(40 * level - 1e-9)  # the textbook rule: rank ceil((n + 1) level)
+        assert repair.quantile(level) == np.sort(scores)[rank - 1]
+
+
+def test_the_quantile_weighs_people_and_keeps_a_share_for_the_next() -> None:
+    people = {"long": np.arange(100.0), "short": [1000.0]}
+    repair = SubjectConformal.of(people)
+    # 1/3 of the mass on 0 .. 99, 1/3 on 1000, 1/3 at infinity
+    assert repair.quantile(0.3) == 89.0
+    assert repair.quantile(0.5) == 1000.0
+    assert repair.quantile(0.7) == np.inf
+    assert repair.highest_level == pytest.approx(2 / 3)
+    loose = SubjectConformal.of(people, "asymptotic")
+    assert loose.quantile(0.45) == 89.0
+    assert loose.quantile(0.99) == 1000.0
+
+
+def new_person(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Correlated scores whose size differs fourfold from person to person."""
+    walk = np.convolve(rng.normal(size=size + 9), np.ones(10) / np.sqrt(10), mode="valid")
+    return np.abs(walk) * np.exp(rng.normal(0.0, 0.7))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9])
+def test_new_people_are_covered_at_least_at_the_level_on_average(level: float) -> None:
+    rng = np.random.default_rng(4)
+    shares, loose = [], []
+    for _ in range(300):
+        people = {f"s{k}": new_person(rng, int(rng.integers(20, 200))) for k in range(15)}
+        scores = new_person(rng, 100)
+        shares.append((scores <= SubjectConformal.of(people).quantile(level)).mean())
+        short = SubjectConformal.of(people, "asymptotic").quantile(level)
+        loose.append((scores <= short).mean())
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert np.mean(shares) > level - 3 * error
+    assert np.mean(shares) < level + 2 / 16 + 3 * error  # and not much above it
+    assert np.mean(loose) < np.mean(shares)
+
+
+def test_a_long_list_is_kept_short_with_rounding_outwards() -> None:
+    scores = np.random.default_rng(1).exponential(size=12_345)
+    repair = SubjectConformal.of({"a": scores, "b": scores[:9]}, "asymptotic")
+    exact = SubjectConformal({"a": np.sort(scores), "b": np.sort(scores[:9])}, "asymptotic")
+    assert len(repair.curves["a"]) == KEPT
+    for level in (0.1, 0.5, 0.9, 0.99):
+        assert exact.quantile(level) <= repair.quantile(level)
+        assert exact.quantile(max(level - 0.002, 0.01)) <= repair.quantile(level)
+
+
+def test_it_comes_back_from_json_and_says_what_it_cannot_do() -> None:
+    repair = SubjectConformal.of({"a": [1.0, 2.0, np.nan], "b": [3.0]})
+    again = SubjectConformal.from_dict(json.loads(json.dumps(repair.to_dict())))
+    assert again.subjects == ("a", "b")
+    assert [again.quantile(q) for q in (0.2, 0.5)] == [repair.quantile(q) for q in (0.2, 0.5)]
+    with pytest.raises(FitError, match="at least one subject"):
+        SubjectConformal.of({"a": [np.nan]})
+    with pytest.raises(FitError, match="finite_sample, asymptotic"):
+        SubjectConformal.of({"a": [1.0]}, "sure")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        repair.quantile(1.0)
+
+
+def test_rates_of_draws_that_agree_on_a_wrong_rate_are_repaired() -> None:
+    rng = np.random.default_rng(2)
+    people = {}
+    for k in range(30):
+        true, error = rng.uniform(12, 20), rng.normal(0.0, 3.0)
+        time = np.arange(0, 64, 0.1)
+        draws = np.sin(2 * np.pi * ((true + error) / 60 * time + rng.random((8, 1))))
+        marks = np.arange(0.5, 64, 60 / true)
+        people[f"s{k}"] = rates_of_draws(draws, 10.0, marks)
+    fitted = RateIntervals.of({name: people[name] for name in list(people)[:20]})
+    found = []
+    for name in list(people)[20:]:
+        lower, upper = fitted.interval(people[name], 0.9)
+        found.append(((lower <= people[name].annotated) & (people[name].annotated <= upper)).mean())
+        narrow = people[name].spread - 1.0
+        assert narrow.max() < 1.0  # the draws themselves hardly differ
+    assert np.mean(found) >= 0.8
+
+
+def test_windows_without_a_rate_are_left_out() -> None:
+    silent = rates_of_draws(np.zeros((3, 400)), 10.0, [1.0, 5.0])
+    assert np.isnan(silent.score).all()
+    known = Rates(np.array([10.0]), np.array([2.0]), np.array([13.0]))
+    assert RateIntervals.of({"a": silent, "b": known}).conformal.subjects == ("b",)
