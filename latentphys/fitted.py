@@ -184,14 +184,9 @@ class FittedModel:
             InputError: inputs, none of which the model knows.
         """
         question = self._question(target, given, draws, level, seed, scaling)
-
-        def ask(record: PreparedRecord) -> xr.Dataset:
-            imputed = impute_record(self.model, record, question)
-            return imputed if self.calibration is None else self.calibration.repair(imputed, record)
-
         if isinstance(data, Record):
-            return ask(self.prepared(data))
-        answers = {record.record: ask(self.prepared(record)) for record in _records(data)}
+            return self._imputed(data, question)
+        answers = {record.record: self._imputed(record, question) for record in _records(data)}
         return xr.DataTree.from_dict(answers)
 
     def score(
@@ -314,6 +309,11 @@ class FittedModel:
         """
         calibration = calibrate_cohort(self._for_trust(), cohort, subsets, guarantee, draws, seed)
         return replace(self, calibration=calibration)
+
+    def _imputed(self, record: Record, question: Question) -> xr.Dataset:
+        prepared = self.prepared(record)
+        imputed = impute_record(self.model, prepared, question)
+        return imputed if self.calibration is None else self.calibration.repair(imputed, prepared)
 
     def _for_trust(self) -> Fitted:
         return Fitted(
