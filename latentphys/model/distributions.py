@@ -29,7 +29,7 @@ def linear_scan(decay: Tensor, drive: Tensor) -> Tensor:
 
     Args:
         decay: (..., step, latent), which may lack leading dimensions that drive has.
-        drive: (..., step, latent).
+        drive: (..., step, latent); both real, or both complex.
 
     Returns:
         d, (..., step, latent).
@@ -75,10 +75,11 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         decay, path = ctx.saved_tensors
         adjoint = gradients[0].clone(memory_format=torch.contiguous_format)
-        steps, decays = adjoint.unbind(-2), decay.unbind(-2)
+        # Of a complex product the gradient takes the conjugate; of a real one it is the same.
+        steps, decays = adjoint.unbind(-2), decay.conj().unbind(-2)
         for t in range(len(steps) - 2, -1, -1):
             steps[t].addcmul_(decays[t + 1], steps[t + 1])
-        for_decay = (adjoint * _previous(path)).sum_to_size(decay.shape)
+        for_decay = (adjoint * _previous(path).conj()).sum_to_size(decay.shape)
         return for_decay, adjoint.sum_to_size(ctx.drive_shape)
 
 

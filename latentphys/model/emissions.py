@@ -30,6 +30,7 @@ class PatchEmission(nn.Module):
         noise_floor: least sensor noise, in standard deviations of the signal. Without it a
             smooth sensor's likelihood outweighs every other term of the objective.
         width: hidden units.
+        reads: which of z it is emitted from; None is all.
     """
 
     def __init__(
@@ -41,20 +42,23 @@ class PatchEmission(nn.Module):
         likelihood: Likelihood = "normal",
         noise_floor: float = 0.1,
         width: int = 96,
+        reads: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.basis = basis
+        self.reads = None if reads is None else list(reads)
+        read_dim = latent_dim if reads is None else len(reads)
         self.noise_floor = noise_floor
         self.scale_basis = LocalBasis(min(3, basis.size))
         self.likelihood = likelihood
         self.name_embedding = nn.Embedding(len(names) + 1, nuisance_dim)
         nn.init.zeros_(self.name_embedding.weight)
-        self.from_latent = nn.Linear(latent_dim, width)
+        self.from_latent = nn.Linear(read_dim, width)
         self.modulation = nn.Linear(2 * nuisance_dim, 2 * width)
         nn.init.zeros_(self.modulation.bias)
         self.hidden = nn.Linear(width, width)
         self.head = nn.Linear(width, basis.size + self.scale_basis.size)
-        self.straight = nn.Linear(latent_dim, basis.size)
+        self.straight = nn.Linear(read_dim, basis.size)
         nn.init.zeros_(self.head.bias)
         self.tail = nn.Parameter(torch.tensor(2.0)) if likelihood == "student_t" else None
 
@@ -72,6 +76,7 @@ class PatchEmission(nn.Module):
         Returns:
             Two tensors (..., batch, step, channel, patch).
         """
+        z = z if self.reads is None else z[..., self.reads]
         embedded = self.name_embedding(name).expand(nuisance.shape)
         gain, shift = self.modulation(torch.cat([nuisance, embedded], dim=-1)).chunk(2, dim=-1)
         gain, shift = gain.unsqueeze(-3), shift.unsqueeze(-3)

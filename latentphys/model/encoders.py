@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from latentphys.model.channels import ChannelAttention
 from latentphys.model.evidence import SensorEvidence
 from latentphys.model.networks import ResidualBlock
 from latentphys.model.tokenisers import LocalBasis
@@ -25,6 +26,8 @@ class SensorEncoder(nn.Module):
         names: channel names that were trained on; others share one embedding.
         width: features of the network.
         dropout: inside the residual blocks.
+        attends: whether a channel looks at the modality's other channels before it speaks; its
+            nuisance is its own alone either way.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class SensorEncoder(nn.Module):
         names: tuple[str, ...],
         width: int = 64,
         dropout: float = 0.0,
+        attends: bool = False,
     ) -> None:
         super().__init__()
         self.basis = basis
@@ -54,6 +58,7 @@ class SensorEncoder(nn.Module):
         self.to_nuisance = nn.Linear(width, 2 * nuisance_dim)
         nn.init.zeros_(self.to_nuisance.weight)
         nn.init.zeros_(self.to_nuisance.bias)
+        self.among = ChannelAttention(width) if attends else None
 
     @property
     def reach(self) -> int:
@@ -89,7 +94,8 @@ class SensorEncoder(nn.Module):
             offset[rows],
             self.name_index(channels)[rows, columns],
         )
-        value, log_precision = self.to_evidence(features).chunk(2, dim=-1)
+        speaking = features if self.among is None else self.among(features, seen, rows)
+        value, log_precision = self.to_evidence(speaking).chunk(2, dim=-1)
         precision = F.softplus(log_precision) * seen
         zeros = values.new_zeros(batch, steps, self.evidence_dim)
         loc, spread = self._pool(features, seen).chunk(2, dim=-1)

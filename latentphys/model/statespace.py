@@ -5,8 +5,8 @@ z_{1:T} ~ p(z_1) prod_t p(z_t | z_{t-1}, u_t)      eps^m ~ N(0, I)      x^m ~ p_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import pyro
@@ -19,11 +19,25 @@ from torch.nn import functional as F
 from latentphys.model.distributions import GaussMarkov, Trajectory
 from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
-from latentphys.model.evidence import Evidence
-from latentphys.model.guides import PyramidGuide
+from latentphys.model.evidence import Evidence, SensorEvidence
+from latentphys.model.guides import make_guide
+from latentphys.model.oscillators import OscillatorTransition
+from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import SCALE_FLOOR, GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch
+from latentphys.recordings.errors import FitError
+
+TRANSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = {
+    "gated": GatedTransition,
+    "linear": LinearTransition,
+    "oscillator": OscillatorTransition,
+}
+CHOICES = {
+    "transition": tuple(TRANSITIONS),
+    "guide": ("pyramid", "lru", "attention"),
+    "channels": ("sum", "attention"),
+}
 
 UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
 
@@ -57,13 +71,20 @@ class ModelSpec:
     Attributes:
         sensors: modality -> SensorSpec, in the model's order.
         state_rate_hz: the model's clock.
-        latent_dim, evidence_dim, nuisance_dim: sizes of z, of the evidence and of eps.
+        latent_dim, evidence_dim, nuisance_dim: sizes of z, private parts included, of the
+            evidence about its shared part, and of eps.
         inputs: names of u's columns; a record's inputs are matched by them.
         widths: features of the guide's levels, finest first.
         width: features of encoders and emissions.
         dropout: in encoders and guide.
         noise_floor: least sensor noise, in standard deviations of the signal.
-        transition: "gated" or "linear".
+        transition: "gated", "linear" or "oscillator" (of the shared part of z).
+        guide: its network over steps, "pyramid", "lru" or "attention".
+        channels: "sum" of a modality's channels' evidence, or "attention" among them before it.
+        private_dim: of z, the numbers each modality has to itself.
+
+    Raises:
+        FitError: a part that there is not, or private parts that leave nothing shared.
     """
 
     sensors: Mapping[str, SensorSpec]
@@ -77,6 +98,33 @@ class ModelSpec:
     dropout: float = 0.3
     noise_floor: float = 0.1
     transition: str = "gated"
+    guide: str = "pyramid"
+    channels: str = "sum"
+    private_dim: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise FitError(
+                    f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}. "
+                    f"Choose one of them, or leave it out for {allowed[0]!r}."
+                )
+        if not 0 <= self.private_dim * len(self.sensors) < self.latent_dim:
+            raise FitError(
+                f"private parts must leave some of z shared: {len(self.sensors)} modalities of "
+                f"private_dim={self.private_dim} against latent_dim={self.latent_dim}. Pass a "
+                "larger latent_dim or a smaller private_dim."
+            )
+
+    @property
+    def shared_dim(self) -> int:
+        """How many numbers of z, its first, every modality speaks of."""
+        return self.latent_dim - self.private_dim * len(self.sensors)
+
+    def private_of(self, modality: str) -> range:
+        """Which numbers of z are the modality's own."""
+        start = self.shared_dim + self.private_dim * list(self.sensors).index(modality)
+        return range(start, start + self.private_dim)
 
     @property
     def input_dim(self) -> int:
@@ -89,13 +137,20 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> ModelSpec:
-        """The inverse of `to_dict`; an unknown key is a TypeError."""
+        """The inverse of `to_dict`; a field left out has its default.
+
+        Raises:
+            TypeError: an unknown field, or a value that no part goes by.
+        """
         sensors = {
             name: SensorSpec(**{**spec, "channels": tuple(spec["channels"])})
             for name, spec in plain["sensors"].items()
         }
         widths, inputs = tuple(plain["widths"]), tuple(plain["inputs"])
-        return cls(**{**plain, "sensors": sensors, "widths": widths, "inputs": inputs})
+        try:
+            return cls(**{**plain, "sensors": sensors, "widths": widths, "inputs": inputs})
+        except FitError as error:
+            raise TypeError(str(error)) from error
 
 
 class StateSpaceModel(nn.Module):
@@ -112,24 +167,29 @@ class StateSpaceModel(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        make = {"gated": GatedTransition, "linear": LinearTransition}[spec.transition]
-        self.transition = make(spec.latent_dim, spec.input_dim)
-        self.initial_loc = nn.Parameter(torch.zeros(spec.latent_dim))
-        self.initial_spread = nn.Parameter(torch.full((spec.latent_dim,), UNIT_SPREAD))
-        self.guide_network = PyramidGuide(
-            spec.evidence_dim, spec.latent_dim, spec.widths, spec.dropout
+        shared, private = spec.shared_dim, spec.latent_dim - spec.shared_dim
+        self.transition = TRANSITIONS[spec.transition](shared, spec.input_dim)
+        self.initial_loc = nn.Parameter(torch.zeros(shared))
+        self.initial_spread = nn.Parameter(torch.full((shared,), UNIT_SPREAD))
+        self.guide_network = make_guide(
+            spec.guide, spec.evidence_dim + private, spec.latent_dim, spec.widths, spec.dropout
         )
+        if private:
+            privates = PrivatePrior(private)
+            self.transition = PrivateTransition(self.transition, privates)
+            self.guide_network = PrivateGuide(self.guide_network, privates, spec.private_dim)
         self.encoders = nn.ModuleDict()
         self.emissions = nn.ModuleDict()
         for name, sensor in spec.sensors.items():
             basis = LocalBasis(sensor.size)
             self.encoders[name] = SensorEncoder(
                 basis,
-                spec.evidence_dim,
+                spec.evidence_dim + spec.private_dim,
                 spec.nuisance_dim,
                 sensor.channels,
                 spec.width,
                 spec.dropout,
+                attends=spec.channels == "attention",
             )
             self.emissions[name] = PatchEmission(
                 basis,
@@ -138,6 +198,7 @@ class StateSpaceModel(nn.Module):
                 sensor.channels,
                 sensor.likelihood,
                 spec.noise_floor,
+                reads=(*range(shared), *spec.private_of(name)) if private else None,
             )
 
     def prior(self, batch: Batch) -> Trajectory:
@@ -152,7 +213,11 @@ class StateSpaceModel(nn.Module):
 
     def prior_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of p(z_1), (latent,) each."""
-        return self.initial_loc, SCALE_FLOOR + F.softplus(self.initial_spread)
+        loc, scale = self.initial_loc, SCALE_FLOOR + F.softplus(self.initial_spread)
+        if not self.spec.private_dim:
+            return loc, scale
+        private = loc.new_zeros(self.spec.latent_dim - self.spec.shared_dim)
+        return torch.cat([loc, private]), torch.cat([scale, private + 1.0])
 
     def evidence(self, batch: Batch) -> Evidence:
         """What every modality of the batch that the model knows says about the state."""
@@ -163,7 +228,37 @@ class StateSpaceModel(nn.Module):
             for name in self.spec.sensors
             if name in batch.values
         }
-        return Evidence(sensors, (len(batch), batch.steps, self.spec.evidence_dim))
+        if self.spec.private_dim:
+            sensors = {name: self._in_place(name, sensor) for name, sensor in sensors.items()}
+        private = self.spec.latent_dim - self.spec.shared_dim
+        return Evidence(sensors, (len(batch), batch.steps, self.spec.evidence_dim + private))
+
+    def _in_place(self, modality: str, sensor: SensorEvidence) -> SensorEvidence:
+        """Its private evidence in its own columns, after the shared ones; zero in the others'."""
+        own, shared = self.spec.private_of(modality), self.spec.shared_dim
+        before, after = own.start - shared, self.spec.latent_dim - own.stop
+
+        def place(x: Tensor) -> Tensor:
+            said, private = x.tensor_split([self.spec.evidence_dim], dim=-1)
+            return torch.cat([said, F.pad(private, (before, after))], dim=-1)
+
+        return replace(sensor, precision=place(sensor.precision), weighted=place(sensor.weighted))
+
+    def oscillation_hz(self, inputs: Tensor | None = None) -> Tensor:
+        """The frequencies of an oscillator transition in Hz, (..., pair); inputs (..., input).
+
+        Raises:
+            FitError: another transition.
+        """
+        transition = self.transition
+        if isinstance(transition, PrivateTransition):
+            transition = transition.shared
+        if not isinstance(transition, OscillatorTransition):
+            raise FitError(
+                "only an oscillator transition has frequencies, this model's is "
+                f"{self.spec.transition!r}. Fit one with transition='oscillator'."
+            )
+        return transition.oscillation_hz(self.spec.state_rate_hz, inputs)
 
     def guide_of(self, evidence: Evidence, keep: Tensor | None = None) -> GaussMarkov:
         """q(z_{1:T} | the kept modalities); `keep` as in `Evidence.total`."""
