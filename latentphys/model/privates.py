@@ -1,7 +1,7 @@
 """Private latents: parts of z that one modality alone speaks of and is emitted from.
 
-    z_t = (shared_t, private_t^1, ..., private_t^M)      p(private_1) = N(0, 1)
-    p(private_t | private_{t-1}) = N(a * private_{t-1}, 1 - a^2)      p(x_t^m | shared_t, private_t^m)
+    z_t = (shared_t, private_t^1, ..., private_t^M)      p(x_t^m | shared_t, private_t^m)
+    p(private_1) = N(0, 1)      p(private_t | private_{t-1}) = N(a * private_{t-1}, 1 - a^2)
 
 Each private number is stationary and moves on its own, so that its prior is itself a Gauss-Markov
 path: the guide of an absent modality's private part is its prior, at no divergence.
