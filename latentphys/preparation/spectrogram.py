@@ -35,8 +35,9 @@ def mel_edges(least_hz: float, most_hz: float, bands: int) -> NDArray[np.float64
         >>> mel_edges(0.0, 1000.0, 2).round().tolist()
         [0.0, 391.0, 1000.0]
     """
-    mel = 2595.0 * np.log10(1.0 + np.array([least_hz, most_hz]) / 700.0)
-    return np.asarray(700.0 * (10.0 ** (np.linspace(*mel, bands + 1) / 2595.0) - 1.0))
+    least, most = (2595.0 * math.log10(1.0 + hz / 700.0) for hz in (least_hz, most_hz))
+    mel = np.linspace(least, most, bands + 1)
+    return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
 
 
 def reach_frames(window_s: float, frame_rate_hz: float) -> int:
