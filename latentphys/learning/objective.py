@@ -1,24 +1,38 @@
 """One objective over views, as a weighted sum of its terms.
 
-loss = -ELBO + lambda_cross * (-L_cross) + lambda_miss * L_miss        (nats per second)
+loss = -ELBO + lambda_cross * (-L_cross) + lambda_mask * (-L_mask) + lambda_align * L_align
+       + lambda_miss * L_miss                                               (nats per second)
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from latentphys.learning import terms
-from latentphys.learning.views import View, full_view, gap_view, subset_view
+from latentphys.learning import contrastive, terms
+from latentphys.learning.views import (
+    Masking,
+    View,
+    full_view,
+    gap_view,
+    masked_view,
+    single_view,
+    subset_view,
+)
+from latentphys.model.alignment import pooled
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
+from latentphys.recordings.errors import FitError
 
 SHORTEST_GAP_S = 0.5
+Alignment = Literal["leave_one_out", "pairwise", "posterior"]
+ALIGNMENTS: tuple[Alignment, ...] = ("leave_one_out", "pairwise", "posterior")
 
 
 @dataclass(frozen=True)
@@ -26,14 +40,24 @@ class Objective:
     """Weights of the objective's terms.
 
     Attributes:
+        elbo: weight of the ELBO; 0 for a representation by the other terms alone.
         cross: lambda_cross.
         miss: lambda_miss.
+        mask: lambda_mask.
+        align: lambda_align; the model needs an `align_dim`, but for "posterior".
         views: random subsets of each window's sensors that are looked at.
-        draws: latent paths a view in L_cross; even, or 1.
-        beta: L_cross weighs each sample's gradient by its predictive variance to this power.
+        draws: latent paths a view in L_cross and L_mask; even, or 1.
+        beta: these two weigh each sample's gradient by its predictive variance to this power.
         one_out: how often a subset view leaves out just one sensor.
         gaps: share of the subset views that have a gap in all sensors.
         teach_only: whether L_miss moves only q_S (the full posterior is then its fixed target).
+        masking: what L_mask hides.
+        alignment: "leave_one_out", "pairwise", or between whole "posterior" distributions.
+        total_correlation: alpha in [0, 1), how far the ELBO gives way to the total correlation of
+            the modalities (`terms.total_correlation`).
+
+    Raises:
+        FitError: a weight below 0, an alpha or an alignment that cannot be.
     """
 
     cross: float = 3.0
@@ -44,6 +68,28 @@ class Objective:
     gaps: float = 0.1
     teach_only: bool = True
     beta: float = 0.5
+    elbo: float = 1.0
+    mask: float = 0.0
+    masking: Masking = field(default_factory=Masking)
+    align: float = 0.0
+    alignment: Alignment = "leave_one_out"
+    total_correlation: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse weights that cannot be."""
+        for name in ("elbo", "cross", "miss", "mask", "align"):
+            if not getattr(self, name) >= 0:
+                raise FitError(
+                    f"the weight of a term is 0 or more, got {name}={getattr(self, name)!r}. "
+                    "Leave it out with 0."
+                )
+        if not 0 <= self.total_correlation < 1:
+            raise FitError(
+                "total_correlation is from 0 (the plain ELBO) up to, but not, 1; got "
+                f"{self.total_correlation!r}. A half is usual."
+            )
+        if self.alignment not in ALIGNMENTS:
+            raise FitError(f"alignment is one of {', '.join(ALIGNMENTS)}; got {self.alignment!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -57,13 +103,77 @@ class Score:
     Attributes:
         loss: scalar.
         by_window: term -> (batch,), nats per second; keys such as "elbo", "x/ecg", "cross/ppg",
-            "kl_state", "kl_nuisance", "miss".
+            "mask/ecg", "align", "kl_state", "kl_nuisance", "miss".
+        by_direction: "ecg+resp>ppg" -> nats per second of every window that asked it.
         active_units: latent dimensions whose posterior mean varies by more than 0.01.
     """
 
     loss: Tensor
     by_window: dict[str, Tensor]
     active_units: int
+    by_direction: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A batch encoded once and looked at several times."""
+
+    model: StateSpaceModel
+    batch: Batch
+    objective: Objective
+    evidence: Evidence
+    views: dict[str, View]
+    q: dict[str, GaussMarkov]
+
+    @classmethod
+    def of(
+        cls,
+        model: StateSpaceModel,
+        batch: Batch,
+        objective: Objective,
+        generator: torch.Generator,
+    ) -> _Seen:
+        """The views that the objective's terms ask for, all through the guide in one pass."""
+        evidence = model.evidence(batch)
+        present = evidence.present()
+        views = {"full": full_view(present)}
+        if objective.cross > 0 or objective.miss > 0:
+            views["subset"] = _partial_view(model, batch, present, objective, generator)
+        if objective.mask > 0:
+            views["masked"] = masked_view(
+                present,
+                {name: batch.mask[name].any(-1).any(1) for name in evidence.sensors},
+                batch.steps,
+                batch.state_rate_hz,
+                generator,
+                objective.masking,
+                model.reach,
+            )
+        if objective.align > 0 or objective.total_correlation > 0:
+            views["single"] = single_view(present)
+        said = [evidence.total(view.keep, view.hidden) for view in views.values()]
+        precision, weighted = zip(*said, strict=True)
+        q = model.guide_network(torch.cat(precision), torch.cat(weighted))
+        stops = torch.tensor([len(view.keep) for view in views.values()]).cumsum(0).tolist()
+        starts = [0, *stops[:-1]]
+        parts = {
+            name: q.window(slice(a, b)) for name, a, b in zip(views, starts, stops, strict=True)
+        }
+        return cls(model, batch, objective, evidence, views, parts)
+
+    def scored(self, view: str) -> dict[str, Tensor]:
+        """Log density of what a view scores, modality -> (row,)."""
+        return dict(
+            terms.cross(
+                self.model,
+                self.batch,
+                self.evidence,
+                self.views[view],
+                self.q[view],
+                self.objective.draws,
+                self.objective.beta,
+            )
+        )
 
 
 def score_batch(
@@ -73,52 +183,102 @@ def score_batch(
     generator: torch.Generator,
     kl_weight: float = 1.0,
 ) -> Score:
-    """Encode once, look several times (all sensors, random subsets), and weigh the terms."""
-    evidence = model.evidence(batch)
-    full = full_view(evidence.present())
-    subset = _partial_view(model, batch, full, objective, generator)
-    q_full, q_subset = _both_guides(model, evidence, full, subset)
-    z = q_full.rsample()
-    bound = terms.elbo(model, batch, evidence, q_full, z, kl_weight)
-    by_window = {
+    """Encode once, look several times (all sensors, subsets, masks), and weigh the terms."""
+    seen = _Seen.of(model, batch, objective, generator)
+    z = seen.q["full"].rsample()
+    by_window: dict[str, Tensor] = {}
+    directions: dict[str, list[float]] = {}
+    total = z.new_zeros(len(batch))
+    if objective.elbo > 0:
+        total = total - objective.elbo * _bound(seen, z, kl_weight, by_window)
+    if objective.cross > 0:
+        crossed = seen.scored("subset")
+        directions = _directions(seen, crossed)
+        by_view = {name: value.view(objective.views, -1) for name, value in crossed.items()}
+        mean = {f"cross/{name}": value.mean(0) for name, value in by_view.items()}
+        by_window |= mean
+        total = total - objective.cross * torch.stack(list(mean.values())).sum(0)
+    if objective.miss > 0:
+        by_window["miss"] = _miss(seen, z)
+        total = total + objective.miss * by_window["miss"]
+    if objective.mask > 0:
+        masked = {f"mask/{name}": value for name, value in seen.scored("masked").items()}
+        by_window |= masked
+        total = total - objective.mask * torch.stack(list(masked.values())).sum(0)
+    if objective.align > 0:
+        by_window["align"] = _align(seen)
+        total = total + objective.align * by_window["align"]
+    active = int((seen.q["full"].mean.detach().flatten(0, 1).var(0) > 0.01).sum())
+    detached = {name: value.detach() for name, value in by_window.items()}
+    return Score(total.mean(), detached, active, directions)
+
+
+def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor]) -> Tensor:
+    """The ELBO, or what total correlation makes of it, (batch,); logs its parts."""
+    bound = terms.elbo(seen.model, seen.batch, seen.evidence, seen.q["full"], z, kl_weight)
+    by_window |= {
         "elbo": bound.value,
         "kl_state": bound.kl_state,
         "kl_nuisance": bound.kl_nuisance,
         **{f"x/{name}": value for name, value in bound.log_likelihood.items()},
     }
-    total = -bound.value
-    views = (objective.views, len(batch))
-    if objective.cross > 0:
-        crossed = terms.cross(
-            model, batch, evidence, subset, q_subset, objective.draws, objective.beta
+    alpha = seen.objective.total_correlation
+    if alpha == 0:
+        return bound.value
+    count = len(seen.evidence.sensors)
+    repeated = torch.arange(len(z)).repeat(count)
+    apart = terms.missing(
+        seen.q["full"].window(repeated), seen.q["single"], z[repeated], seen.batch
+    )
+    present = seen.views["single"].keep.any(-1)
+    apart = torch.where(present, apart, 0.0).view(count, -1)
+    by_window["kl_single"] = apart.sum(0)
+    return terms.total_correlation(bound, apart, alpha, kl_weight)
+
+
+def _miss(seen: _Seen, z: Tensor) -> Tensor:
+    """L_miss, mean over the window's subset views, (batch,)."""
+    q_all, path, views = seen.q["full"], z, seen.objective.views
+    if seen.objective.teach_only:
+        q_all, path = q_all.detach(), z.detach()
+    repeated = torch.arange(len(z)).repeat(views)
+    miss = terms.missing(q_all.window(repeated), seen.q["subset"], path[repeated], seen.batch)
+    return miss.view(views, -1).mean(0)
+
+
+def _align(seen: _Seen) -> Tensor:
+    """L_align per second, (batch,)."""
+    head, q, present = seen.model.alignment, seen.q["single"], seen.views["full"].keep
+    shape = (present.shape[1], len(present), -1)
+    if seen.objective.alignment == "posterior":
+        mean, variance = (x.view(shape) for x in pooled(q))
+        scale = mean.new_ones(()) if head is None else head.scale
+        loss = contrastive.between_posteriors(mean, variance, present, scale)
+        return loss / terms.seconds(seen.batch)
+    if head is None:
+        raise FitError(
+            f"alignment {seen.objective.alignment!r} compares unit vectors, for which this model "
+            "has none. Give it an align_dim, 128 say, or take alignment='posterior'."
         )
-        crossed = {f"cross/{name}": value.view(views).mean(0) for name, value in crossed.items()}
-        by_window |= crossed
-        total = total - objective.cross * torch.stack(list(crossed.values())).sum(0)
-    if objective.miss > 0:
-        q_all, path = (q_full.detach(), z.detach()) if objective.teach_only else (q_full, z)
-        repeated = torch.arange(len(batch)).repeat(objective.views)
-        miss = terms.missing(q_all.window(repeated), q_subset, path[repeated], batch)
-        by_window["miss"] = miss.view(views).mean(0)
-        total = total + objective.miss * by_window["miss"]
-    active = int((q_full.mean.detach().flatten(0, 1).var(0) > 0.01).sum())
-    return Score(total.mean(), {k: v.detach() for k, v in by_window.items()}, active)
+    compare = {"leave_one_out": contrastive.leave_one_out, "pairwise": contrastive.pairwise}
+    loss = compare[seen.objective.alignment](head(q).view(shape), present, head.scale)
+    return loss / terms.seconds(seen.batch)
 
 
 def _partial_view(
     model: StateSpaceModel,
     batch: Batch,
-    full: View,
+    present: Tensor,
     objective: Objective,
     generator: torch.Generator,
 ) -> View:
     """Random subsets of the sensors, some with a gap in all of them."""
-    view = subset_view(full.keep, generator, objective.one_out, objective.views)
+    view = subset_view(present, generator, objective.one_out, objective.views)
     if objective.gaps <= 0:
         return view
     return gap_view(
         view,
-        full.keep,
+        present,
         batch.steps,
         generator,
         share=objective.gaps,
@@ -127,11 +287,16 @@ def _partial_view(
     )
 
 
-def _both_guides(
-    model: StateSpaceModel, evidence: Evidence, full: View, subset: View
-) -> tuple[GaussMarkov, GaussMarkov]:
-    """q given all sensors and q given the subsets, in one pass of the guide network."""
-    precision, weighted = zip(evidence.total(full.keep), evidence.total(subset.keep), strict=True)
-    q = model.guide_network(torch.cat(precision), torch.cat(weighted))
-    first = len(full.keep)
-    return q.window(slice(0, first)), q.window(slice(first, None))
+def _directions(seen: _Seen, crossed: dict[str, Tensor]) -> dict[str, list[float]]:
+    """ "sources>target" -> the scores of the rows that asked it."""
+    view, names = seen.views["subset"], list(seen.evidence.sensors)
+    asked = view.target if view.target.dim() == 2 else view.target.any(-1)
+    directions: dict[str, list[float]] = defaultdict(list)
+    for k, name in enumerate(names):
+        scores = crossed[name].detach().tolist()
+        for source, score, there in zip(
+            view.sources(names), scores, asked[:, k].tolist(), strict=True
+        ):
+            if there:
+                directions[f"{source}>{name}"].append(score)
+    return dict(directions)

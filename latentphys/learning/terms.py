@@ -70,12 +70,26 @@ class _Traces:
     offset: Tensor
 
     @classmethod
-    def of(cls, model: StateSpaceModel, batch: Batch, modality: str, scored: Tensor) -> _Traces:
-        """Those observed at some step in `scored`, (row, step) bool."""
+    def of(
+        cls,
+        model: StateSpaceModel,
+        batch: Batch,
+        modality: str,
+        scored: Tensor,
+        hidden: Tensor | None = None,
+    ) -> _Traces:
+        """Those observed at some step in `scored`, (row, step) bool.
+
+        Channels in `hidden`, (row, channel) bool, are scored at every step.
+        """
         seen = batch.mask[modality].any(-1).repeat(len(scored) // len(batch), 1, 1)
-        row, channel = (seen & scored.unsqueeze(-1)).any(1).nonzero(as_tuple=True)
+        scored = scored.unsqueeze(-1)
+        if hidden is not None:
+            scored = scored | hidden.unsqueeze(1)
+        scored = scored.expand_as(seen)
+        row, channel = (seen & scored).any(1).nonzero(as_tuple=True)
         window = row % len(batch)
-        mask = batch.mask[modality][window, :, channel] & scored[row].unsqueeze(-1)
+        mask = batch.mask[modality][window, :, channel] & scored[row, :, channel].unsqueeze(-1)
         values = torch.where(mask, batch.values[modality][window, :, channel], 0.0)
         name = model.name_index(modality, batch)[window, channel].unsqueeze(-1)
         offset = batch.offset[modality][window]
@@ -149,6 +163,32 @@ def missing(q_full: GaussMarkov, q_subset: GaussMarkov, z: Tensor, batch: Batch)
     return kl_along(q_full, q_subset, z).sum(-1) / seconds(batch)
 
 
+def total_correlation(bound: Elbo, apart: Tensor, alpha: float, kl_weight: float = 1.0) -> Tensor:
+    """(1 - alpha / M) E log p(x | z) - (1 - alpha) KL(q || p) - alpha / M sum_m KL(q || q_m).
+
+    A bound on the total correlation that z explains of the M modalities, mixed with the ELBO
+    (alpha = 0): the posterior is held to what each modality says alone, rather than to the prior.
+    M is the model's; a modality that is absent holds it to nothing.
+
+    Args:
+        bound: the ELBO's parts.
+        apart: KL(q(z | all) || q(z | m)), (modality, batch), nats per second.
+        alpha: in [0, 1).
+        kl_weight: of the divergences, as in `elbo`.
+
+    Returns:
+        (batch,), nats per second.
+
+    References:
+        Hwang, Kim, Hong and Kim (2021), Multi-view representation learning via total correlation
+        objective, equation 8.
+    """
+    count = len(apart)
+    reached = torch.stack(list(bound.log_likelihood.values())).sum(0)
+    held = (1.0 - alpha) * bound.kl_state + bound.kl_nuisance + alpha / count * apart.sum(0)
+    return (1.0 - alpha / count) * reached - kl_weight * held
+
+
 def cross(
     model: StateSpaceModel,
     batch: Batch,
@@ -160,7 +200,8 @@ def cross(
 ) -> Mapping[str, Tensor]:
     """L_cross and L_mask: log p_S(x^m) of the samples the view scores, z ~ q_S.
 
-    A sensor outside S has eps^m ~ N(0, I); one that speaks outside a gap has eps^m ~ q(eps^m | x).
+    A sensor outside S has eps^m ~ N(0, I); one that speaks outside what is hidden of it has
+    eps^m ~ q(eps^m | those steps).
     p_S(x_i) is of the emission's family with the moments of K decoded draws,
 
         E x_i = mean_k mu_ik,    Var x_i = mean_k (mu_ik - E x_i)^2 + mean_k Var(x_i | z_k),
@@ -199,10 +240,11 @@ def cross(
     paths = q_subset.path(_mirrored(draws, q_subset.mean))
     scores = {}
     for k, (name, sensor) in enumerate(evidence.sensors.items()):
-        traces = _Traces.of(model, batch, name, view.targets(k, batch.steps))
+        scored = view.targets(k, batch.steps)
+        traces = _Traces.of(model, batch, name, scored, view.hidden.get(name))
         score = paths.new_zeros(rows)
         if len(traces.row):
-            eps = _nuisance(sensor, traces, view.keep[:, k], draws)
+            eps = _nuisance(sensor, traces, view, name, k, draws)
             emission = model.emission(name)
             loc, variance = _predictive(emission, paths[:, traces.row], eps, traces)
             log_prob = emission.spread(loc, variance).log_prob(traces.values)
@@ -213,12 +255,22 @@ def cross(
     return scores
 
 
-def _nuisance(sensor: SensorEvidence, traces: _Traces, keep: Tensor, draws: int) -> Tensor:
-    """eps of some traces, (draw, row, 1, nuisance); of the prior where the sensor is silent."""
-    speaks = keep.view(len(keep), -1).any(-1)[traces.row].unsqueeze(-1)
-    at = (traces.window, traces.channel)
-    loc = torch.where(speaks, sensor.nuisance.loc[at], 0.0)
-    scale = torch.where(speaks, sensor.nuisance.scale[at], 1.0)
+def _nuisance(
+    sensor: SensorEvidence, traces: _Traces, view: View, name: str, modality: int, draws: int
+) -> Tensor:
+    """eps of some traces, (draw, trace, 1, nuisance), from the steps at which each speaks."""
+    keep = view.keep[:, modality][traces.row]
+    if name in view.hidden:
+        spoken = ~view.hidden[name][traces.row, traces.channel]
+        keep = keep & (spoken if keep.dim() == 1 else spoken.unsqueeze(-1))
+    if keep.dim() == 2 and sensor.traces is not None:
+        own = sensor.traces.nuisance(traces.window, traces.channel, keep)
+        loc, scale = own.loc, own.scale
+    else:
+        speaks = keep.view(len(keep), -1).any(-1, keepdim=True)
+        at = (traces.window, traces.channel)
+        loc = torch.where(speaks, sensor.nuisance.loc[at], 0.0)
+        scale = torch.where(speaks, sensor.nuisance.scale[at], 1.0)
     return (loc + scale * _mirrored(draws, loc)).unsqueeze(-2)
 
 

@@ -29,10 +29,10 @@ class Progress:
         if self.bar.disable:
             return
         terms = {name: float(value.mean()) for name, value in score.by_window.items()}
+        shown = {"elbo": "elbo", "kl_state": "KL", "align": "align"}
+        told = [f"{word} {terms[name]:.3g}" for name, word in shown.items() if name in terms]
         self.bar.set_postfix_str(
-            f"elbo {terms['elbo']:.0f} nats/s, KL {terms['kl_state']:.0f}, "
-            f"active units {score.active_units}",
-            refresh=False,
+            f"{', '.join(told)} nats/s, active units {score.active_units}", refresh=False
         )
         self.bar.update(min(fraction, 1.0) - self.bar.n)
 
@@ -56,6 +56,8 @@ class History:
         """Take in one training batch."""
         for name, value in score.by_window.items():
             self._open[name].append(float(value.mean()))
+        for direction, scores in score.by_direction.items():
+            self._open[direction] += scores
         self._open["loss"].append(float(score.loss.detach()))
         self._open["active_units"].append(float(score.active_units))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,15 +18,26 @@ class View:
         keep: (row, modality) bool, the sensors whose evidence is used; or (row, modality, step),
             where it is used. Row k looks at window k % batch.
         target: the same for the sensors whose samples are scored.
+        hidden: modality -> (row, channel) bool, channels of it whose evidence is not used and
+            which are scored throughout.
     """
 
     keep: Tensor
     target: Tensor
+    hidden: Mapping[str, Tensor] = field(default_factory=dict)
 
     def targets(self, modality: int, steps: int) -> Tensor:
         """Where one modality is scored, (row, step)."""
         target = self.target[:, modality]
         return target if target.dim() == 2 else target.unsqueeze(-1).expand(-1, steps)
+
+    def sources(self, modalities: Sequence[str]) -> list[str]:
+        """The sensors that speak in each row, in words: "ecg+resp"; "" for none."""
+        keep = self.keep.flatten(2).any(-1) if self.keep.dim() == 3 else self.keep
+        return [
+            "+".join(name for name, kept in zip(modalities, row, strict=True) if kept)
+            for row in keep.tolist()
+        ]
 
 
 def full_view(present: Tensor) -> View:
@@ -109,3 +121,87 @@ def gap_view(
         keep=view.keep.unsqueeze(-1) & ~silent,
         target=view.target.unsqueeze(-1) | (present.unsqueeze(-1) & gap),
     )
+
+
+def single_view(present: Tensor) -> View:
+    """Every sensor by itself, row m * batch + b the m-th of window b; nothing is scored."""
+    batch, count = present.shape
+    alone = torch.eye(count, dtype=torch.bool).repeat_interleave(batch, 0)
+    keep = alone & present.repeat(count, 1)
+    return View(keep=keep, target=torch.zeros_like(keep))
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What a masked view hides, each modality for itself.
+
+    Attributes:
+        ratio: share of a modality's time that is hidden; a figure for all, or modality -> share,
+            "" -> that of the others.
+        span_s: length of a hidden span, seconds.
+        modality: probability that a modality is hidden throughout; one always speaks.
+        channel: probability that a channel is hidden throughout; of a modality one always speaks.
+    """
+
+    ratio: float | Mapping[str, float] = 0.5
+    span_s: float = 2.0
+    modality: float = 0.0
+    channel: float = 0.0
+
+    def ratio_of(self, modality: str) -> float:
+        """Share of one modality's time that is hidden."""
+        if isinstance(self.ratio, Mapping):
+            return float(self.ratio.get(modality, self.ratio.get("", 0.0)))
+        return float(self.ratio)
+
+
+def masked_view(
+    present: Tensor,
+    channels: Mapping[str, Tensor],
+    steps: int,
+    state_rate_hz: float,
+    generator: torch.Generator,
+    masking: Masking,
+    reach: int,
+) -> View:
+    """Every sensor with hidden spans, channels, or hidden throughout; what is hidden is scored.
+
+    The window is cut, at a random phase, into spans of equal length, each hidden with probability
+    `ratio`. Evidence is dropped up to `reach` steps beyond them: what is scored never speaks.
+
+    Args:
+        present: (batch, modality) bool, which sensors each window has.
+        channels: modality -> (batch, channel) bool, which channels each window has, in the order
+            of `present`.
+        steps: length of the windows.
+        state_rate_hz: steps a second.
+        generator: source of randomness.
+        masking: how much is hidden.
+        reach: steps that evidence looks to either side.
+    """
+    ratio = torch.tensor([masking.ratio_of(name) for name in channels]).unsqueeze(-1)
+    span = max(1, round(masking.span_s * state_rate_hz))
+    phase = torch.randint(span, (*present.shape, 1), generator=generator)
+    block = (torch.arange(-reach, steps + reach) + phase + reach) // span
+    chance = torch.rand(*present.shape, int(block.max()) + 1, generator=generator)
+    hidden = (chance < ratio).gather(-1, block)
+    whole = _all_but_one(present, masking.modality, generator).unsqueeze(-1)
+    silent = hidden.unfold(-1, 2 * reach + 1, 1).any(-1) | whole
+    hidden = hidden[..., reach : reach + steps] | whole
+    there = present.unsqueeze(-1)
+    return View(
+        keep=there & ~silent,
+        target=there & hidden,
+        hidden={
+            name: _all_but_one(seen, masking.channel, generator) for name, seen in channels.items()
+        }
+        if masking.channel > 0
+        else {},
+    )
+
+
+def _all_but_one(present: Tensor, chance: float, generator: torch.Generator) -> Tensor:
+    """Each of those present with a probability, but for one at random that is left."""
+    order = torch.rand(present.shape, generator=generator).masked_fill(~present, 2.0)
+    left = order == order.amin(-1, keepdim=True)
+    return (torch.rand(present.shape, generator=generator) < chance) & present & ~left

@@ -8,7 +8,7 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from latentphys.model.channels import ChannelAttention
-from latentphys.model.evidence import SensorEvidence
+from latentphys.model.evidence import SensorEvidence, TraceEvidence, nuisance_of
 from latentphys.model.networks import ResidualBlock
 from latentphys.model.tokenisers import LocalBasis
 
@@ -97,21 +97,24 @@ class SensorEncoder(nn.Module):
         speaking = features if self.among is None else self.among(features, seen, rows)
         value, log_precision = self.to_evidence(speaking).chunk(2, dim=-1)
         precision = F.softplus(log_precision) * seen
+        weighted = precision * value
         zeros = values.new_zeros(batch, steps, self.evidence_dim)
-        loc, spread = self._pool(features, seen).chunk(2, dim=-1)
+        about = self.to_nuisance(features) * seen
+        own = nuisance_of(about.sum(1) / seen.sum(1).clamp_min(1.0))
         flat = rows * count + columns
         shape = (batch * count, self.nuisance_dim)
         return SensorEvidence(
             precision=zeros.index_add(0, rows, precision),
-            weighted=zeros.index_add(0, rows, precision * value),
+            weighted=zeros.index_add(0, rows, weighted),
             nuisance=Normal(
-                values.new_zeros(shape).index_copy(0, flat, loc).view(batch, count, -1),
-                values.new_ones(shape)
-                .index_copy(0, flat, 1e-2 + F.softplus(spread + 0.5))
-                .view(batch, count, -1),
+                values.new_zeros(shape).index_copy(0, flat, own.loc).view(batch, count, -1),
+                values.new_ones(shape).index_copy(0, flat, own.scale).view(batch, count, -1),
                 validate_args=False,
             ),
             present=present.any(-1),
+            traces=TraceEvidence(
+                rows, columns, precision, weighted, about, seen, self.among is not None
+            ),
         )
 
     def _features(
@@ -124,8 +127,3 @@ class SensorEncoder(nn.Module):
         x = self.coarse(F.silu(self.fine(trace.flatten(2)))).transpose(1, 2)
         x = self.blocks(F.silu(x + self.name_embedding(name).unsqueeze(1)))
         return x, seen.unsqueeze(-1).to(x)
-
-    def _pool(self, features: Tensor, seen: Tensor) -> Tensor:
-        """eps's loc and spread from the mean of the observed steps, (row, 2 * nuisance)."""
-        pooled = (features * seen).sum(1) / seen.sum(1).clamp_min(1.0)
-        return self.to_nuisance(pooled)

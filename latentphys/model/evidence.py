@@ -13,6 +13,59 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.distributions import Normal
+from torch.nn import functional as F
+
+from latentphys.recordings.errors import FitError
+
+SCALE_FLOOR = 1e-2
+UNIT_SPREAD = 0.5  # softplus of it and the floor are about 1
+
+
+@dataclass
+class TraceEvidence:
+    """What every observed channel of a modality says by itself.
+
+    Attributes:
+        row, channel: (trace,) where it stands in the batch.
+        precision, weighted: (trace, step, evidence).
+        about_nuisance: what each step says of eps, (trace, step, 2 * nuisance), whose mean over
+            observed steps is the trace's; 0 where nothing was observed.
+        seen: (trace, step, 1), 1 where anything was observed.
+        mixed: whether the channels looked at one another before they spoke.
+    """
+
+    row: Tensor
+    channel: Tensor
+    precision: Tensor
+    weighted: Tensor
+    about_nuisance: Tensor
+    seen: Tensor
+    mixed: bool
+
+    def nuisance(self, row: Tensor, channel: Tensor, kept: Tensor) -> Normal:
+        """q(eps | the kept steps alone), (query, nuisance); of the prior where they hold nothing.
+
+        Args:
+            row, channel: (query,) of observed channels.
+            kept: (query, step) bool.
+        """
+        number = torch.full((int(self.row.max()) + 1, int(self.channel.max()) + 1), -1)
+        number[self.row, self.channel] = torch.arange(len(self.row))
+        which = number[row, channel]
+        weight = self.seen[which] * kept.unsqueeze(-1)
+        count = weight.sum(1)
+        q = nuisance_of((self.about_nuisance[which] * weight).sum(1) / count.clamp_min(1.0))
+        return Normal(
+            torch.where(count > 0, q.loc, 0.0),
+            torch.where(count > 0, q.scale, 1.0),
+            validate_args=False,
+        )
+
+
+def nuisance_of(raw: Tensor) -> Normal:
+    """q(eps) from an encoder's numbers, (..., 2 * nuisance); at zero nearly the prior N(0, I)."""
+    loc, spread = raw.chunk(2, dim=-1)
+    return Normal(loc, SCALE_FLOOR + F.softplus(spread + UNIT_SPREAD), validate_args=False)
 
 
 @dataclass
@@ -25,12 +78,43 @@ class SensorEvidence:
         nuisance: q(eps | this modality), Normal over (batch, channel, nuisance); the prior
             N(0, I) on absent channels.
         present: whether the window has any sample of it, (batch,).
+        traces: what its channels say one by one; None where they cannot be told apart.
     """
 
     precision: Tensor
     weighted: Tensor
     nuisance: Normal
     present: Tensor
+    traces: TraceEvidence | None = None
+
+    def without(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """lambda and eta with the evidence of some channels left out.
+
+        Args:
+            hidden: (row, channel) bool, row k of window k % batch.
+
+        Returns:
+            Two tensors (row, step, evidence).
+
+        Raises:
+            FitError: its channels do not speak one by one.
+        """
+        traces, batch = self.traces, len(self.precision)
+        if traces is None or traces.mixed:
+            raise FitError(
+                "a channel is hidden by leaving out its evidence, which tells nothing of the "
+                "others; with channels='attention' it does. Fit with channels='sum', or hide no "
+                "channels."
+            )
+        rows = torch.arange(len(hidden)).view(-1, batch).t()[traces.row]
+        left = ~hidden.view(-1, batch, hidden.shape[-1])[:, traces.row, traces.channel].t()
+        which, view = left.nonzero(as_tuple=True)
+        at = rows[which, view]
+        zeros = self.precision.new_zeros(len(hidden), *self.precision.shape[1:])
+        return (
+            zeros.index_add(0, at, traces.precision[which]),
+            zeros.index_add(0, at, traces.weighted[which]),
+        )
 
 
 @dataclass
@@ -44,12 +128,15 @@ class Evidence:
         """(batch, modality): which modalities each window has, in the order of `sensors`."""
         return torch.stack([sensor.present for sensor in self.sensors.values()], dim=-1)
 
-    def total(self, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def total(
+        self, keep: Tensor | None = None, hidden: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Lambda and H over the kept modalities.
 
         Args:
             keep: (row, modality) or (row, modality, step) bool in the order of `sensors`, row k
                 of window k % batch; None keeps all.
+            hidden: modality -> (row, channel) bool, channels to leave out.
 
         Returns:
             Two tensors (row, step, evidence).
@@ -58,11 +145,13 @@ class Evidence:
         rows = self.shape[0] if keep is None else len(keep)
         shape = (rows // self.shape[0], *self.shape)
         precision, weighted = reference.new_zeros(shape), reference.new_zeros(shape)
-        for k, sensor in enumerate(self.sensors.values()):
-            if keep is None:
-                precision, weighted = precision + sensor.precision, weighted + sensor.weighted
-            else:
+        for k, (name, sensor) in enumerate(self.sensors.items()):
+            own = sensor.precision, sensor.weighted
+            if hidden and name in hidden:
+                without = sensor.without(hidden[name])
+                own = without[0].view(shape), without[1].view(shape)
+            if keep is not None:
                 kept = keep[:, k].view(*shape[:2], -1, 1)
-                precision = precision + torch.where(kept, sensor.precision, 0.0)
-                weighted = weighted + torch.where(kept, sensor.weighted, 0.0)
+                own = torch.where(kept, own[0], 0.0), torch.where(kept, own[1], 0.0)
+            precision, weighted = precision + own[0], weighted + own[1]
         return precision.flatten(0, 1), weighted.flatten(0, 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pyro
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from latentphys.model.alignment import AlignmentHead
 from latentphys.model.distributions import GaussMarkov, Trajectory
 from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
-from latentphys.model.evidence import Evidence, SensorEvidence
+from latentphys.model.evidence import Evidence, SensorEvidence, TraceEvidence
 from latentphys.model.guides import make_guide
 from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
@@ -39,6 +40,7 @@ CHOICES = {
     "channels": ("sum", "attention"),
 }
 
+Spoken = TypeVar("Spoken", SensorEvidence, TraceEvidence)
 UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
 
 
@@ -82,6 +84,7 @@ class ModelSpec:
         guide: its network over steps, "pyramid", "lru" or "attention".
         channels: "sum" of a modality's channels' evidence, or "attention" among them before it.
         private_dim: of z, the numbers each modality has to itself.
+        align_dim: of the unit vectors that contrastive terms compare; 0 without them.
 
     Raises:
         FitError: a part that there is not, or private parts that leave nothing shared.
@@ -101,6 +104,7 @@ class ModelSpec:
     guide: str = "pyramid"
     channels: str = "sum"
     private_dim: int = 0
+    align_dim: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -178,6 +182,7 @@ class StateSpaceModel(nn.Module):
             privates = PrivatePrior(private)
             self.transition = PrivateTransition(self.transition, privates)
             self.guide_network = PrivateGuide(self.guide_network, privates, spec.private_dim)
+        self.alignment = AlignmentHead(spec.latent_dim, spec.align_dim) if spec.align_dim else None
         self.encoders = nn.ModuleDict()
         self.emissions = nn.ModuleDict()
         for name, sensor in spec.sensors.items():
@@ -242,7 +247,11 @@ class StateSpaceModel(nn.Module):
             said, private = x.tensor_split([self.spec.evidence_dim], dim=-1)
             return torch.cat([said, F.pad(private, (before, after))], dim=-1)
 
-        return replace(sensor, precision=place(sensor.precision), weighted=place(sensor.weighted))
+        def placed(own: Spoken) -> Spoken:
+            return replace(own, precision=place(own.precision), weighted=place(own.weighted))
+
+        traces = None if sensor.traces is None else placed(sensor.traces)
+        return replace(placed(sensor), traces=traces)
 
     def oscillation_hz(self, inputs: Tensor | None = None) -> Tensor:
         """The frequencies of an oscillator transition in Hz, (..., pair); inputs (..., input).

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from latentphys.learning import terms
 from latentphys.learning.objective import Objective, score_batch
-from latentphys.learning.views import View, gap_view, subset_view
+from latentphys.learning.views import Masking, View, gap_view, masked_view, subset_view
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.emissions import PatchEmission
+from latentphys.model.evidence import nuisance_of
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.preparation.batch import Batch
+from latentphys.recordings.errors import FitError
 
 Make = Callable[..., StateSpaceModel]
 MakeBatch = Callable[..., Batch]
@@ -211,22 +213,112 @@ def test_what_is_scored_in_a_gap_never_speaks(make_model: Make, make_batch: Make
 def test_cross_scores_a_gap_alone(make_model: Make, make_batch: MakeBatch) -> None:
     model, batch = make_model(), make_batch(windows=1, holes=0.0)
     keep, target = torch.ones(1, 3, 12).bool(), torch.zeros(1, 3, 12).bool()
-    keep[..., 3:9], target[..., 5:7] = False, True
+    keep[..., 3:9], target[:, 1, 5:7] = False, True
     evidence = model.evidence(batch)
-    evidence.sensors["ppg"].nuisance.scale = torch.full((1, 1, 2), 1e-300, dtype=torch.float64)
     q = model.guide_of(evidence, keep)
     torch.manual_seed(5)
     score = terms.cross(model, batch, evidence, View(keep, target), q, draws=1)["ppg"]
     torch.manual_seed(5)
     z = q.rsample(torch.Size((1,)))[0]
-    emission = model.emission("ppg")(
-        z,
-        evidence.sensors["ppg"].nuisance.loc,  # it speaks outside the gap: its own nuisance
-        model.name_index("ppg", batch),
-        batch.offset["ppg"],
-    )
+    # It speaks outside the gap: its own nuisance, from those steps alone.
+    traces = evidence.sensors["ppg"].traces
+    assert traces is not None
+    own = nuisance_of(traces.about_nuisance[:, keep[0, 1]].mean(1))
+    eps = own.loc + own.scale * torch.randn(1, 1, 2, dtype=torch.float64)
+    emission = model.emission("ppg")(z, eps, model.name_index("ppg", batch), batch.offset["ppg"])
     by_hand = emission.log_prob(batch.values["ppg"])[:, 5:7].sum() / terms.seconds(batch)
     torch.testing.assert_close(score, by_hand.unsqueeze(0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("masking", [Masking(0.3, 1.0), Masking(0.0, channel=0.5)])
+def test_what_a_mask_scores_speaks_neither_of_the_state_nor_of_the_nuisance(
+    make_model: Make, make_batch: MakeBatch, masking: Masking
+) -> None:
+    model = make_model()
+    batch, changed = (make_batch(windows=40, steps=48, holes=0.0) for _ in range(2))
+    evidence = model.evidence(batch)
+    channels = {name: batch.mask[name].any(-1).any(1) for name in batch.mask}
+    rng = torch.Generator().manual_seed(0)
+    view = masked_view(
+        evidence.present(), channels, 48, batch.state_rate_hz, rng, masking, model.reach
+    )
+    for k, name in enumerate(changed.values):
+        inside = view.targets(k, 48).unsqueeze(-1).expand(-1, -1, channels[name].shape[1])
+        if view.hidden:
+            inside = inside | view.hidden[name].unsqueeze(1)
+        changed.values[name][inside] += 3.0
+    other = model.evidence(changed)
+    assert not torch.equal(evidence.total()[0], other.total()[0])
+    totals = (e.total(view.keep, view.hidden) for e in (evidence, other))
+    for before, after in zip(*totals, strict=True):
+        torch.testing.assert_close(before, after, rtol=0.0, atol=0.0)
+    # With the first batch's samples put back the whole score is the same: eps was, too.
+    q = model.guide_of(evidence, view.keep)
+    scores = []
+    for said in (evidence, other):
+        torch.manual_seed(0)
+        scores.append(terms.cross(model, batch, said, view, q))
+    for name, score in scores[0].items():
+        assert torch.equal(score, scores[1][name])
+        assert view.hidden or (score != 0).any()
+
+
+@torch.no_grad()
+def test_hidden_channels_are_as_if_never_there(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = make_model(), make_batch()
+    hidden = {"ecg": torch.tensor([[True, False]] * 3)}
+    alone = replace(batch, mask={**batch.mask, "ecg": batch.mask["ecg"].clone()})
+    alone.mask["ecg"][:, :, 0] = False
+    present = torch.ones(3, 3, dtype=torch.bool)
+    evidence = model.evidence(batch).total(present, hidden)
+    for got, want in zip(evidence, model.evidence(alone).total(), strict=True):
+        torch.testing.assert_close(got, want)
+    attends = make_model(channels="attention")
+    with pytest.raises(FitError, match="channels='sum'"):
+        attends.evidence(batch).total(present, hidden)
+
+
+@torch.no_grad()
+def test_total_correlation_is_the_papers_mixture(make_model: Make, make_batch: MakeBatch) -> None:
+    bound = terms.Elbo(
+        value=torch.tensor([1.0]),
+        log_likelihood={"a": torch.tensor([-2.0]), "b": torch.tensor([-4.0])},
+        kl_state=torch.tensor([3.0]),
+        kl_nuisance=torch.tensor([0.5]),
+    )
+    apart = torch.tensor([[1.0], [2.0]])
+    # (1 - .5/2) (-6) - .2 (.5 * 3 + .5 + .25 * 3)
+    mixed = terms.total_correlation(bound, apart, alpha=0.5, kl_weight=0.2)
+    torch.testing.assert_close(mixed, torch.tensor([-4.5 - 0.2 * 2.75]))
+    torch.testing.assert_close(
+        terms.total_correlation(bound, apart, alpha=0.0), torch.tensor([-9.5])
+    )
+    model, batch = make_model(), make_batch()
+    scores = []
+    for alpha in (0.0, 0.5):
+        torch.manual_seed(0)
+        objective = Objective(cross=0.0, miss=0.0, total_correlation=alpha)
+        scores.append(score_batch(model, batch, objective, torch.Generator()))
+    parts = scores[1].by_window
+    reached = sum(parts[f"x/{name}"] for name in batch.values)
+    held = 0.5 * parts["kl_state"] + parts["kl_nuisance"] + 0.5 / 3 * parts["kl_single"]
+    torch.testing.assert_close(scores[1].loss, -((1 - 0.5 / 3) * reached - held).mean())
+    torch.testing.assert_close(parts["elbo"], scores[0].by_window["elbo"])
+
+
+@torch.no_grad()
+def test_every_direction_is_logged(make_model: Make, make_batch: MakeBatch) -> None:
+    model, batch = make_model(), make_batch(windows=40)
+    score = score_batch(model, batch, Objective(gaps=0.0), torch.Generator().manual_seed(0))
+    names, logged = set(batch.values), score.by_direction
+    for name in names:
+        rows = [x for key, own in logged.items() if key.endswith(f">{name}") for x in own]
+        torch.testing.assert_close(sum(rows) / 40, float(score.by_window[f"cross/{name}"].mean()))
+    assert {"ecg+ppg>resp", "ecg>ppg", "ecg>resp", "resp>ecg"} <= set(logged)
+    for key in logged:
+        source, target = key.split(">")
+        assert target not in source.split("+")
 
 
 @torch.no_grad()

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from latentphys.learning.views import View, full_view, gap_view, subset_view
+from latentphys.learning.views import (
+    Masking,
+    View,
+    full_view,
+    gap_view,
+    masked_view,
+    single_view,
+    subset_view,
+)
 
 
 def _present(count: int = 4000, modalities: int = 4) -> torch.Tensor:
@@ -98,3 +106,76 @@ def test_a_share_of_the_windows_has_a_gap() -> None:
     assert abs(float(full.double().mean()) - 0.7) < 0.03
     _, none = _gaps(share=0.0)
     assert torch.equal(none.keep, whole.keep.unsqueeze(-1).expand(-1, -1, 100))
+
+
+def _masked(masking: Masking, reach: int = 3) -> tuple[torch.Tensor, View]:
+    present = _present(2000, 3)
+    seen = torch.rand(2000, 4, generator=torch.Generator().manual_seed(3)) < 0.8
+    channels = {name: seen for name in ("ecg", "ppg", "resp")}
+    rng = torch.Generator().manual_seed(0)
+    return present, masked_view(present, channels, 100, 10.0, rng, masking, reach)
+
+
+def test_a_mask_hides_as_much_as_asked_in_spans_of_the_length_asked() -> None:
+    present, view = _masked(Masking({"ecg": 0.75, "": 0.25}, span_s=2.0))
+    share = view.target.double().sum((0, 2)) / present.sum(0) / 100
+    torch.testing.assert_close(
+        share, torch.tensor([0.75, 0.25, 0.25]).double(), atol=0.02, rtol=0.0
+    )
+    row = view.target[present[:, 1], 1]
+    edges = torch.diff(row.int(), dim=-1)
+    inner = [
+        (b - a) % 20
+        for starts, stops in zip(edges == 1, edges == -1, strict=True)
+        for a, b in zip(
+            starts.nonzero().flatten().tolist(),
+            [
+                s
+                for s in stops.nonzero().flatten().tolist()
+                if s > (starts.nonzero().min() if starts.any() else 100)
+            ],
+            strict=False,
+        )
+    ]
+    assert inner
+    assert set(inner) == {0}
+    assert not view.target[~present].any()
+
+
+def test_what_is_hidden_is_silent_and_so_are_the_steps_that_saw_it() -> None:
+    present, view = _masked(Masking(0.3, span_s=1.0), reach=3)
+    near = torch.nn.functional.max_pool1d(view.target.double(), 7, 1, 3) > 0
+    assert not (view.keep & near).any()
+    # all else speaks, but next to spans that end just outside the window
+    loud = present.unsqueeze(-1) & ~near
+    assert torch.equal(view.keep[..., 3:-3], loud[..., 3:-3])
+
+
+def test_whole_modalities_and_channels_are_hidden_but_one_always_speaks() -> None:
+    present, view = _masked(Masking(0.0, modality=0.5, channel=0.5))
+    some = present.any(-1)
+    assert view.keep.any(-1)[some].any(-1).all()
+    several = present.sum(-1) == 3
+    hidden = view.target[several].all(-1).double().mean()
+    assert abs(float(hidden) - 0.5 * 2 / 3) < 0.03
+    assert torch.equal(view.keep | view.target, present.unsqueeze(-1).expand_as(view.keep))
+    seen = torch.rand(2000, 4, generator=torch.Generator().manual_seed(3)) < 0.8
+    for own in view.hidden.values():
+        assert not (own & ~seen).any()
+        assert (seen & ~own)[seen.any(-1)].any(-1).all()
+        assert 0.3 < float(own[seen].double().mean()) < 0.4
+    assert not torch.equal(view.hidden["ecg"], view.hidden["ppg"])
+
+
+def test_single_views_are_one_sensor_each() -> None:
+    present = _present(50, 3)
+    view = single_view(present)
+    assert torch.equal(view.keep.view(3, 50, 3).sum(0), present.long())
+    for m in range(3):
+        assert torch.equal(view.keep.view(3, 50, 3)[m, :, m], present[:, m])
+    assert not view.target.any()
+    names = ["ecg", "ppg", "resp"]
+    assert set(view.sources(names)) == {"", *names}
+    assert View(present, ~present).sources(names)[:1] == [
+        "+".join(n for n, p in zip(names, present[0].tolist(), strict=True) if p)
+    ]
