@@ -16,7 +16,7 @@ from itertools import islice
 
 import torch
 
-from latentphys.api import BATCH_SIZE, STATE_RATE_HZ, simulate
+from latentphys.api import simulate
 from latentphys.learning.objective import Objective
 from latentphys.learning.specification import sensors_of
 from latentphys.learning.training import TrainingPlan, train
@@ -27,15 +27,23 @@ from latentphys.preparation.loading import WindowLoader
 from latentphys.preparation.mapped import MappedRecords, size_bytes
 from latentphys.preparation.prefetching import Batches
 from latentphys.preparation.preprocessing import PreparedRecord, default_preprocessing
+from latentphys.recipes.statespace import RECIPE
 
 WINDOW_S = 16.0
 
 
 def loader_of(records: Sequence[PreparedRecord]) -> WindowLoader:
     """The training stream of `latentphys.fit`."""
-    names, steps = ("ecg", "ppg", "resp"), round(WINDOW_S * STATE_RATE_HZ)
+    names, steps = ("ecg", "ppg", "resp"), round(WINDOW_S * RECIPE.state_rate_hz)
     return WindowLoader(
-        records, names, steps, STATE_RATE_HZ, BATCH_SIZE, 0, Augmentation(), bucketed=True
+        records,
+        names,
+        steps,
+        RECIPE.state_rate_hz,
+        RECIPE.batch_size,
+        0,
+        Augmentation(),
+        bucketed=True,
     )
 
 
@@ -50,11 +58,13 @@ def made(batches: Iterator[Batch], count: int) -> float:
 def eaten(records: Sequence[PreparedRecord], batches: Iterator[Batch], steps: int) -> float:
     """Windows a second that training takes from a stream."""
     torch.manual_seed(0)
-    model = StateSpaceModel(ModelSpec(sensors_of(records, STATE_RATE_HZ), STATE_RATE_HZ))
+    model = StateSpaceModel(
+        ModelSpec(sensors_of(records, RECIPE.state_rate_hz), RECIPE.state_rate_hz)
+    )
     train(model, batches, [], Objective(), TrainingPlan(steps=2), progress=False)
     start = time.perf_counter()
     train(model, batches, [], Objective(), TrainingPlan(steps=steps), progress=False)
-    return steps * BATCH_SIZE / (time.perf_counter() - start)
+    return steps * RECIPE.batch_size / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -64,7 +74,10 @@ def main() -> None:
     steps = parser.parse_args().steps
     cohort = simulate(subjects=40, minutes=4.0, absent=0.0).drop("spo2")
     held = [default_preprocessing().prepare(record) for record in cohort]
-    print(f"{torch.get_num_threads()} threads, batches of {BATCH_SIZE} windows of {WINDOW_S:g} s")
+    print(
+        f"{torch.get_num_threads()} threads, batches of {RECIPE.batch_size} windows of "
+        f"{WINDOW_S:g} s"
+    )
     with tempfile.TemporaryDirectory() as folder:
         mapped = MappedRecords(folder, sum(size_bytes(record) for record in held) // 10)
         for record in held:

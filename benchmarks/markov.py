@@ -20,9 +20,9 @@ from pyro.distributions import Normal
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from latentphys.api import BATCH_SIZE
 from latentphys.model.statespace import ModelSpec, SensorSpec, StateSpaceModel
 from latentphys.preparation.batch import Batch
+from latentphys.recipes.statespace import RECIPE
 
 
 class StepByStep:
@@ -140,7 +140,7 @@ def compare(windows: int, steps: int, latent: int, repeats: int) -> None:
 def main() -> None:
     """Compare at the library's own batch size and at a larger one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, nargs="+", default=[BATCH_SIZE, 32])
+    parser.add_argument("--batch", type=int, nargs="+", default=[RECIPE.batch_size, 32])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--latent", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=7)

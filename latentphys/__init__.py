@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
+    from latentphys.recipes.recipe import Recipe, recipe
     from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
     from latentphys.recordings.leaks import check_disjoint
@@ -39,6 +40,7 @@ __all__ = [
     "Checkpoint",
     "Cohort",
     "FittedModel",
+    "Recipe",
     "Record",
     "Split",
     "__version__",
@@ -57,6 +59,7 @@ __all__ = [
     "prepare",
     "quality",
     "read",
+    "recipe",
     "simulate",
     "simulate_night",
     "splits",
@@ -67,6 +70,7 @@ _HOMES = {
     "Checkpoint": "latentphys.learning.resuming",
     "Cohort": "latentphys.recordings.cohort",
     "FittedModel": "latentphys.fitted",
+    "Recipe": "latentphys.recipes.recipe",
     "Record": "latentphys.recordings.record",
     "Split": "latentphys.recordings.splits",
     "check_disjoint": "latentphys.recordings.leaks",
@@ -84,6 +88,7 @@ _HOMES = {
     "prepare": "latentphys.recordings.store",
     "quality": "latentphys.recordings.signal_quality",
     "read": "latentphys.recordings.reading",
+    "recipe": "latentphys.recipes.recipe",
     "simulate": "latentphys.recordings.simulation",
     "simulate_night": "latentphys.recordings.night",
     "splits": "latentphys.recordings.splits",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 
 from latentphys.fitted import FittedModel, software, summary_of
-from latentphys.learning.objective import Objective
 from latentphys.learning.resuming import Checkpoint, Kept, content_of
 from latentphys.learning.specification import sensors_of
 from latentphys.learning.training import TrainingPlan, train
@@ -29,9 +29,10 @@ from latentphys.preparation.preprocessing import (
     PreparedRecord,
     Preprocessing,
     Step,
-    default_preprocessing,
 )
 from latentphys.preparation.windows import tile
+from latentphys.recipes.recipe import RECIPES, Recipe
+from latentphys.recipes.recipe import recipe as named_recipe
 from latentphys.recordings.arguments import number_between, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, FitError, listed
@@ -42,8 +43,6 @@ from latentphys.recordings.simulation import simulate
 
 __all__ = ["fit", "load", "read", "simulate"]
 
-STATE_RATE_HZ = 12.5
-BATCH_SIZE = 8
 HELD_OUT_WINDOWS = 48
 
 _whole = partial(whole_number, error=FitError)
@@ -56,8 +55,9 @@ def fit(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
-    window_s: float = 16.0,
-    latent_dim: int = 32,
+    recipe: str | Recipe = "statespace",
+    window_s: float | None = None,
+    latent_dim: int | None = None,
     held_out: float = 0.1,
     progress: bool = True,
     preprocessing: Preprocessing | None = None,
@@ -81,11 +81,13 @@ def fit(
         minutes: wall-clock budget; 5 when neither budget is given.
         steps: number of updates instead.
         seed: of weights, batches and draws.
-        window_s: length of the training windows, seconds.
-        latent_dim: size of the latent state.
+        recipe: a published system by name (`latentphys.recipe` says which), or a `Recipe` of
+            one's own: model, objective, preparation and clock.
+        window_s: length of the training windows, seconds; the recipe's when left out.
+        latent_dim: size of the latent state; the recipe's when left out.
         held_out: share of the subjects held out, from 0 (none) up to, but not, 1.
         progress: whether to draw a bar.
-        preprocessing: plans and steps of one's own; `default_preprocessing()` when left out.
+        preprocessing: plans and steps of one's own; the recipe's when left out.
         checkpoint: a folder, written every five minutes and at the end; a `Checkpoint` says how
             often.
 
@@ -102,51 +104,40 @@ def fit(
     Warns:
         UserWarning: records without a sample of any modality, which are left out.
     """
-    steps, latent_dim, seed = _whole_numbers(steps, latent_dim, seed)
-    minutes, window_s, held_out = _numbers(minutes, window_s, held_out)
+    chosen = _recipe_of(recipe, window_s, latent_dim)
+    steps, seed = _whole_numbers(steps, seed)
+    minutes, held_out = _numbers(minutes, held_out)
     cohort = _cohort_of(cohort)
     plan = TrainingPlan(
-        minutes=5.0 if minutes is None and steps is None else minutes, steps=steps, seed=seed
+        minutes=5.0 if minutes is None and steps is None else minutes,
+        steps=steps,
+        seed=seed,
+        **chosen.training,
     )
     about = {**summary_of(cohort), "software": software(), "plan": plan.to_dict()}
     about["units"] = cohort.units
     training, checking = _held_out(cohort, held_out, seed)
-    preprocessing, objective = preprocessing or default_preprocessing(), Objective()
-    about["objective"] = objective.to_dict()
+    preprocessing = preprocessing or chosen.preprocessing
+    about["objective"], about["recipe"] = chosen.objective.to_dict(), chosen.name
     about["held_out"] = [entry.subject for entry in checking]
-    sizes = {"window_s": window_s, "latent_dim": latent_dim}
-    kept = _kept(checkpoint, {**about, **sizes, "preprocessing": preprocessing.to_dict()})
+    own = {"window_s": chosen.window_s, "batch_size": chosen.batch_size, "sizes": chosen.model}
+    kept = _kept(checkpoint, {**about, **own, "preprocessing": preprocessing.to_dict()})
     # What does not fit in memory is mapped from temporary files while this lasts.
     with (
         prepared(training, preprocessing) as records,
         prepared(checking, preprocessing) as reserve,
     ):
-        sensors = sensors_of(records, STATE_RATE_HZ)
-        inputs = names_of_inputs(chain(records, reserve))
+        spec = _model_spec(chain(records, reserve), records, chosen, preprocessing)
         torch.manual_seed(seed)
-        model = StateSpaceModel(
-            ModelSpec(sensors, STATE_RATE_HZ, latent_dim=latent_dim, inputs=inputs)
-        )
+        model = StateSpaceModel(spec)
         if kept is not None:
-            kept.agree({"model": model.spec.to_dict(), "content": content_of(records, reserve)})
-        names, length = tuple(sensors), max(1, round(window_s * STATE_RATE_HZ))
-        varied = Augmentation(delay_s=pulse_delays(records))
-        stream = WindowLoader(
-            records,
-            names,
-            length,
-            STATE_RATE_HZ,
-            BATCH_SIZE,
-            seed,
-            varied,
-            bucketed=True,
-            inputs=inputs,
-        )
-        _warn_of_silent(stream.silent, names)
+            kept.agree({"model": spec.to_dict(), "content": content_of(records, reserve)})
+        stream = _stream(records, spec, chosen, seed)
+        _warn_of_silent(stream.silent, tuple(spec.sensors))
         with Batches(stream) as batches:
-            checks = _checks(reserve, names, window_s, inputs)
-            history = train(model, batches, checks, objective, plan, progress, kept)
-    return FittedModel(model, preprocessing, window_s, history, about)
+            checks = _checks(reserve, spec, chosen)
+            history = train(model, batches, checks, chosen.objective, plan, progress, kept)
+    return FittedModel(model, preprocessing, chosen.window_s, history, about)
 
 
 def load(path: str | Path, *, steps: Mapping[str, Step] | None = None) -> FittedModel:
@@ -163,27 +154,64 @@ def load(path: str | Path, *, steps: Mapping[str, Step] | None = None) -> Fitted
     return FittedModel.load(path, steps=steps)
 
 
-def _whole_numbers(steps: Any, latent_dim: Any, seed: Any) -> tuple[int | None, int, int]:
+def _recipe_of(given: str | Recipe, window_s: float | None, latent_dim: int | None) -> Recipe:
+    """The recipe with the sizes that were given in place of its own."""
+    if not isinstance(given, str | Recipe):
+        raise FitError(
+            f"a recipe is a name ({listed(RECIPES)}) or a Recipe; got {type(given).__name__}. "
+            "Change one with latentphys.recipe(name, ...)."
+        )
+    chosen = named_recipe(given) if isinstance(given, str) else given
+    if window_s is not None:
+        window_s = _number("window_s", window_s, 0.0, math.inf, "It is in seconds; 16 is usual.")
+        chosen = replace(chosen, window_s=window_s)
+    if latent_dim is not None:
+        latent_dim = _whole("latent_dim", latent_dim, 1, "32 is usual.")
+        chosen = replace(chosen, model={**chosen.model, "latent_dim": latent_dim})
+    return chosen
+
+
+def _whole_numbers(steps: Any, seed: Any) -> tuple[int | None, int]:
     """The arguments that are whole numbers, as such."""
     if steps is not None:
         steps = _whole("steps", steps, 1, "Ask for 1000, say, or for minutes=5.")
-    return (
-        steps,
-        _whole("latent_dim", latent_dim, 1, "32 is usual."),
-        _whole("seed", seed, 0, "Choose 0, say."),
-    )
+    return steps, _whole("seed", seed, 0, "Choose 0, say.")
 
 
-def _numbers(
-    minutes: float | None, window_s: float, held_out: float
-) -> tuple[float | None, float, float]:
+def _numbers(minutes: float | None, held_out: float) -> tuple[float | None, float]:
     """The arguments that are numbers, as such."""
     if minutes is not None:
         minutes = _number("minutes", minutes, 0.0, math.inf, "Ask for 5, say, or for steps=1000.")
-    return (
-        minutes,
-        _number("window_s", window_s, 0.0, math.inf, "It is in seconds; 16 is usual."),
-        _number("held_out", held_out, 0.0, 1.0, "A tenth is usual, 0 for none.", inclusive=True),
+    words = "A tenth is usual, 0 for none."
+    return minutes, _number("held_out", held_out, 0.0, 1.0, words, inclusive=True)
+
+
+def _model_spec(
+    everyone: Iterable[PreparedRecord],
+    records: Sequence[PreparedRecord],
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+) -> ModelSpec:
+    """The model that fits the training records, with the inputs that anyone has."""
+    sensors = sensors_of(records, recipe.state_rate_hz, preprocessing.plans)
+    inputs = names_of_inputs(everyone)
+    return ModelSpec(sensors, recipe.state_rate_hz, inputs=inputs, **recipe.model)
+
+
+def _stream(
+    records: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe, seed: int
+) -> WindowLoader:
+    """The training windows, varied."""
+    return WindowLoader(
+        records,
+        tuple(spec.sensors),
+        max(1, round(recipe.window_s * recipe.state_rate_hz)),
+        recipe.state_rate_hz,
+        recipe.batch_size,
+        seed,
+        Augmentation(delay_s=pulse_delays(records), **recipe.augmentation),
+        bucketed=True,
+        inputs=spec.inputs,
     )
 
 
@@ -223,19 +251,15 @@ def _kept(checkpoint: str | Path | Checkpoint | None, identity: Mapping[str, Any
     return Kept(own, {name: value for name, value in identity.items() if name != "software"})
 
 
-def _checks(
-    reserve: Sequence[PreparedRecord],
-    modalities: tuple[str, ...],
-    window_s: float,
-    inputs: tuple[str, ...],
-) -> list[Batch]:
+def _checks(reserve: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe) -> list[Batch]:
     """Some windows of every held-out record, evenly spread."""
     if not reserve:
         return []
     total_s = sum(record.duration_s for record in reserve)
-    hop_s = max(window_s, total_s / HELD_OUT_WINDOWS)
-    index = tile(reserve, window_s, hop_s, STATE_RATE_HZ)
-    return list(in_order(reserve, index, modalities, 4 * BATCH_SIZE, inputs))
+    hop_s = max(recipe.window_s, total_s / HELD_OUT_WINDOWS)
+    index = tile(reserve, recipe.window_s, hop_s, spec.state_rate_hz)
+    size = 4 * recipe.batch_size
+    return list(in_order(reserve, index, tuple(spec.sensors), size, spec.inputs))
 
 
 def _held_out(

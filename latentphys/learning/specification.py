@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from latentphys.model.statespace import SensorSpec
-from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
+from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale, SignalPlan
 from latentphys.recordings.errors import FitError
 
 MOST_PER_STEP = 16
 HEAVY_TAILED = ("ecg",)  # QRS complexes: rare, large, sharp
 
 
-def sensors_of(records: Sequence[PreparedRecord], state_rate_hz: float) -> dict[str, SensorSpec]:
+def sensors_of(
+    records: Sequence[PreparedRecord],
+    state_rate_hz: float,
+    plans: Mapping[str, SignalPlan] | None = None,
+) -> dict[str, SensorSpec]:
     """What the model must know of each modality that was observed at all.
 
     Args:
         records: prepared training records.
         state_rate_hz: the model's clock.
+        plans: what they were prepared by.
 
     Raises:
         FitError: nothing was observed.
@@ -45,6 +51,7 @@ def sensors_of(records: Sequence[PreparedRecord], state_rate_hz: float) -> dict[
             units=units.most_common(1)[0][0],
             location=float(np.median(np.concatenate([s.scale.location for s in signals]))),
             scale=float(np.median(np.concatenate([s.scale.scale for s in signals]))),
+            reach=math.ceil((plans or {}).get(name, SignalPlan()).reach * state_rate_hz / rate),
         )
     if not sensors:
         raise FitError(

@@ -55,6 +55,7 @@ class SensorSpec:
         rate_hz: samples a second in training; an absent sensor is imputed at it.
         units: of the sensor.
         location, scale: the training subjects' typical scaling, for a sensor never seen.
+        reach: steps to either side that its preparation has looked, before the encoder does.
     """
 
     size: int
@@ -64,6 +65,7 @@ class SensorSpec:
     units: str = ""
     location: float = 0.0
     scale: float = 1.0
+    reach: int = 0
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,8 @@ class StateSpaceModel(nn.Module):
     @property
     def reach(self) -> int:
         """How many steps to either side the evidence of any sensor looks."""
-        return max(self.encoder(name).reach for name in self.spec.sensors)
+        sensors = self.spec.sensors.items()
+        return max(self.encoder(name).reach + sensor.reach for name, sensor in sensors)
 
     def encoder(self, modality: str) -> SensorEncoder:
         """The encoder of a modality."""

@@ -36,6 +36,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from latentphys.preparation.spectrogram import reach_frames, with_spectrogram
 from latentphys.recordings.errors import FitError, ModelFileError, UnitError, closest, listed
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record, rate_of
@@ -126,6 +127,9 @@ class SignalPlan:
             record's own median and winsorised standard deviation.
         units: of the limits and the fixed scaling; a signal in others is converted. None takes
             them to be the signal's own.
+        bands_hz: corners of frequency bands, whose log power takes the wave's place, a channel a
+            band, before all other steps (`latentphys.preparation.spectrogram`).
+        band_window_s, band_rate_hz: length of its frames and how many a second.
     """
 
     low_hz: float | None = None
@@ -138,6 +142,16 @@ class SignalPlan:
     scale: float | None = None
     envelope_hz: float | None = None
     units: str | None = None
+    bands_hz: tuple[float, ...] | None = None
+    band_window_s: float = 0.16
+    band_rate_hz: float = 12.5
+
+    @property
+    def reach(self) -> int:
+        """How many samples to either side of one share what it was made of, bands alone."""
+        if self.bands_hz is None:
+            return 0
+        return reach_frames(self.band_window_s, self.band_rate_hz)
 
 
 _WAVEFORM: dict[str, Any] = {"flat_s": 2.0, "beyond_sd": 12.0}
@@ -253,7 +267,12 @@ class Preprocessing:
 
     def _signal(self, name: str, record: Record, given: Scale | None) -> PreparedSignal:
         """One modality of a record, cleaned and standardised."""
-        signal, plan = record.signals[name], self.plans.get(name, SignalPlan())
+        plan = self.plans.get(name, SignalPlan())
+        if plan.bands_hz is not None:
+            record = with_spectrogram(
+                record, name, plan.bands_hz, plan.band_rate_hz, plan.band_window_s
+            )
+        signal = record.signals[name]
         rate, time = rate_of(signal), np.asarray(signal.time, dtype=np.float64)
         regular = bool(np.isfinite(rate)) and (not len(time) or abs(time[0]) < 1e-9)
         if not np.isfinite(rate):
@@ -323,7 +342,7 @@ class Preprocessing:
                 f"asks for {plain.get('version')!r}. Load it with the release that wrote it."
             )
         try:
-            plans = {name: SignalPlan(**plan) for name, plan in plain["plans"].items()}
+            plans = {name: _plan(plan) for name, plan in plain["plans"].items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"the preprocessing stored in the file is not one this release wrote: {error}. "
@@ -339,6 +358,12 @@ class Preprocessing:
                 "latentphys.load(path, steps={'band': my_filter})."
             )
         return cls(plans, own_steps=dict(steps or {}))
+
+
+def _plan(plain: Mapping[str, Any]) -> SignalPlan:
+    """A plan from JSON's values."""
+    bands = plain.get("bands_hz")
+    return SignalPlan(**{**plain, "bands_hz": None if bands is None else tuple(bands)})
 
 
 def default_preprocessing() -> Preprocessing:

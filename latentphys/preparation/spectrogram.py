@@ -41,11 +41,11 @@ def mel_edges(least_hz: float, most_hz: float, bands: int) -> NDArray[np.float64
 
 
 def reach_frames(window_s: float, frame_rate_hz: float) -> int:
-    """How many frames to either side of its own step a sample is seen by.
+    """How many frames to either side share samples with a frame.
 
-    Hiding a span of the signal hides this many frames more on both of its sides.
+    Hiding a frame hides these too, or it could be read off them.
     """
-    return max(0, math.ceil(0.5 * window_s * frame_rate_hz + 0.5) - 1)
+    return max(0, math.ceil(window_s * frame_rate_hz - 1e-9) - 1)
 
 
 def log_band_power(

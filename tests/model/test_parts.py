@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentphys.api import STATE_RATE_HZ
 from latentphys.fitted import FittedModel
 from latentphys.learning.objective import Objective, score_batch
 from latentphys.learning.specification import sensors_of
@@ -21,6 +20,7 @@ from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.batch import Batch
 from latentphys.preparation.loading import WindowLoader
 from latentphys.preparation.preprocessing import default_preprocessing
+from latentphys.recipes.statespace import RECIPE
 from latentphys.recordings.errors import FitError
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ def test_a_few_steps_on_simulated_recordings_saved_loaded_and_imputing(
 ) -> None:
     preprocessing = default_preprocessing()
     records = [preprocessing.prepare(record) for record in tiny_cohort]
-    sensors = sensors_of(records, STATE_RATE_HZ)
+    sensors = sensors_of(records, RECIPE.state_rate_hz)
     latent = {"latent_dim": 8 + 2 * len(sensors)}
     torch.manual_seed(0)
     small = {"evidence_dim": 8, "widths": (16, 16), "width": 16, **PARTS[part], **latent}
-    model = StateSpaceModel(ModelSpec(sensors, STATE_RATE_HZ, **small))
-    loader = WindowLoader(records, tuple(sensors), 50, STATE_RATE_HZ, 4)
+    model = StateSpaceModel(ModelSpec(sensors, RECIPE.state_rate_hz, **small))
+    loader = WindowLoader(records, tuple(sensors), 50, RECIPE.state_rate_hz, 4)
     plan = TrainingPlan(steps=3)
     history = train(model, loader, [], Objective(), plan, progress=False)
     fit = FittedModel(model, preprocessing, 4.0, history, {})

@@ -50,11 +50,12 @@ def test_a_frame_is_observed_when_enough_of_it_is() -> None:
 
 
 @pytest.mark.parametrize("window_s", [0.04, 0.08, 0.2, 0.5])
-def test_a_sample_is_seen_as_far_as_it_says_and_no_further(window_s: float) -> None:
+def test_frames_share_samples_as_far_as_said_and_no_further(window_s: float) -> None:
     x = np.random.default_rng(0).standard_normal((1, 4000))
     before = log_band_power(x, RATE, CLOCK, [100.0, 500.0], window_s)
-    moved = x.copy()
-    moved[0, 1600:1680] += 5.0 * np.random.default_rng(1).standard_normal(80)  # step 20
+    moved, half, centre = x.copy(), window_s * RATE / 2, 20.5 / CLOCK * RATE
+    at = slice(round(centre - half), round(centre + half))
+    moved[0, at] += 5.0 * np.random.default_rng(1).standard_normal(at.stop - at.start)
     after = log_band_power(moved, RATE, CLOCK, [100.0, 500.0], window_s)
     touched = np.flatnonzero((before != after)[0, 0])
     reach = reach_frames(window_s, CLOCK)

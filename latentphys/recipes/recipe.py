@@ -1,0 +1,112 @@
+"""What a recipe is, and how one is found by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from latentphys.learning.objective import Objective
+from latentphys.learning.training import TrainingPlan
+from latentphys.model.statespace import ModelSpec
+from latentphys.preparation.augmentation import Augmentation
+from latentphys.preparation.preprocessing import DEFAULT_PLANS, Preprocessing, SignalPlan
+from latentphys.recordings.errors import FitError, closest, listed
+
+RECIPES = ("statespace", "multimodal_mae", "physioomni", "sleepfm", "stethoscope")
+# Fields that the recordings or the caller decide.
+_NOT_OURS = {
+    ModelSpec: ("sensors", "state_rate_hz", "inputs"),
+    TrainingPlan: ("minutes", "steps", "seed"),
+    Augmentation: ("delay_s",),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published system as a choice of model, objective and preparation.
+
+    Attributes:
+        name: of the recipe.
+        source: the paper or book.
+        objective: the terms' weights.
+        state_rate_hz: the model's clock.
+        window_s: length of the training windows, seconds.
+        batch_size: windows a step.
+        model: fields of `ModelSpec`, such as latent_dim or guide.
+        plans: modality -> SignalPlan, in place of the default one.
+        augmentation: fields of `Augmentation`.
+        training: fields of `TrainingPlan`, such as learning_rate.
+
+    Raises:
+        FitError: a field that there is not, or that is not a recipe's to choose.
+
+    Example:
+        >>> recipe("sleepfm", window_s=300.0).objective.align
+        1.0
+    """
+
+    name: str
+    source: str = ""
+    objective: Objective = field(default_factory=Objective)
+    state_rate_hz: float = 12.5
+    window_s: float = 16.0
+    batch_size: int = 8
+    model: Mapping[str, Any] = field(default_factory=dict)
+    plans: Mapping[str, SignalPlan] = field(default_factory=dict)
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse fields that there are not before any work."""
+        chosen = ((self.model, ModelSpec), (self.training, TrainingPlan))
+        for given, kind in (*chosen, (self.augmentation, Augmentation)):
+            allowed = [f.name for f in fields(kind) if f.name not in _NOT_OURS[kind]]
+            for name in given:
+                if name not in allowed:
+                    raise FitError(
+                        f"a recipe chooses {listed(allowed)} of {kind.__name__}; got {name!r}."
+                        f"{closest(name, allowed)}"
+                    )
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The default plans with the recipe's own."""
+        return Preprocessing({**DEFAULT_PLANS, **self.plans})
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    """A recipe by name, with some of it changed.
+
+    Args:
+        name: one of `RECIPES`.
+        changes: fields of `Recipe`; `model`, `plans`, `augmentation`, `training` and a mapping
+            given for `objective` are laid over the recipe's own.
+
+    Raises:
+        FitError: no such recipe or field.
+
+    Example:
+        >>> recipe("statespace", model={"latent_dim": 16}).model["latent_dim"]
+        16
+    """
+    if name not in RECIPES:
+        raise FitError(
+            f"the recipes are {listed(RECIPES)}; got {name!r}.{closest(name, RECIPES)} Or pass a "
+            "Recipe of your own."
+        )
+    found: Recipe = importlib.import_module(f"latentphys.recipes.{name}").RECIPE
+    allowed = [f.name for f in fields(Recipe)]
+    for changed, value in changes.items():
+        if changed not in allowed:
+            raise FitError(
+                f"a recipe has {listed(allowed)}; got {changed!r}.{closest(changed, allowed)}"
+            )
+        own = getattr(found, changed)
+        if changed == "objective" and isinstance(value, Mapping):
+            value = replace(own, **value)
+        elif isinstance(own, Mapping):
+            value = {**own, **value}
+        found = replace(found, **{changed: value})
+    return found

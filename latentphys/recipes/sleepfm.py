@@ -1,0 +1,23 @@
+"""SleepFM: sensors of one moment brought together, each against the mean of the others.
+
+    L = 1 / 2M sum_m [CE(e_m . o_{-m} e^tau) + CE(transposed)]
+    o_{-m} = mean of the other modalities' unit vectors, not made a unit vector again; tau >= 0
+
+No decoder is trained: what comes out is a representation, `fit.embed`. A recording that lacks a
+modality stays in training with those it has; the paper leaves it out.
+
+Source:
+    Thapa et al. (2024), SleepFM: multi-modal representation learning for sleep. ICML.
+"""
+
+from latentphys.learning.objective import Objective
+from latentphys.recipes.recipe import Recipe
+
+RECIPE = Recipe(
+    name="sleepfm",
+    source="Thapa et al. (2024)",
+    objective=Objective(elbo=0.0, cross=0.0, miss=0.0, align=1.0, alignment="leave_one_out"),
+    window_s=30.0,
+    batch_size=32,
+    model={"align_dim": 128, "channels": "attention"},
+)

@@ -1,0 +1,35 @@
+"""Heart sounds and ECG of a digital stethoscope, learned together by hiding parts of both.
+
+    L = -ELBO - L_mask,    heart sounds as log power in bands of the mel scale
+
+Each sensor has its own tokeniser, the state over time is theirs in common. The idea alone is
+public; sizes and masking are ours.
+
+Source:
+    The masked autoencoder of He et al. (2022), CVPR, on phonocardiogram and ECG.
+"""
+
+from latentphys.learning.objective import Objective
+from latentphys.learning.views import Masking
+from latentphys.preparation.preprocessing import SignalPlan
+from latentphys.preparation.spectrogram import mel_edges
+from latentphys.recipes.recipe import Recipe
+
+FRAME_RATE_HZ = 50.0  # systolic intervals are read to a few hundredths of a second
+
+RECIPE = Recipe(
+    name="stethoscope",
+    source="He et al. (2022), on heart sounds",
+    objective=Objective(cross=1.0, mask=1.0, masking=Masking(ratio=0.4, span_s=1.0, modality=0.2)),
+    state_rate_hz=FRAME_RATE_HZ,
+    window_s=6.0,
+    plans={
+        "pcg": SignalPlan(
+            bands_hz=tuple(mel_edges(25.0, 400.0, 6).round(1).tolist()),
+            band_window_s=0.04,
+            band_rate_hz=FRAME_RATE_HZ,
+            beyond_sd=30.0,
+        )
+    },
+    augmentation={"tempo": 0.1},
+)

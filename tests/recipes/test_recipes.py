@@ -1,0 +1,114 @@
+"""Every recipe trains a few steps, is saved and loaded, and answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentphys.api import fit, load
+from latentphys.learning.objective import Objective
+from latentphys.preparation.preprocessing import SignalPlan
+from latentphys.recipes.recipe import RECIPES, Recipe, recipe
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import FitError
+from latentphys.recordings.night import simulate_night
+from latentphys.recordings.simulation import simulate
+
+SMALL = {"latent_dim": 24, "evidence_dim": 8, "widths": (8, 12), "width": 8, "dropout": 0.1}
+
+
+def _cohort(name: str) -> Cohort:
+    if name == "stethoscope":
+        return simulate(subjects=2, minutes=0.5, seed=1, absent=0.0, pcg_rate_hz=1000.0).keep(
+            "ecg", "pcg"
+        )
+    if name in ("sleepfm", "physioomni"):
+        return simulate_night(2, minutes=2.0, seed=1, absent=0.0).keep("eeg", "eog", "ecg")
+    return simulate(subjects=2, minutes=0.5, seed=1, absent=0.0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains_is_saved_and_loaded_and_imputes(name: str, tmp_path: Path) -> None:
+    cohort = _cohort(name)
+    heads = {"align_dim": 4} if "align_dim" in recipe(name).model else {}
+    private = {"private_dim": 4} if "private_dim" in recipe(name).model else {}
+    chosen = recipe(name, model={**SMALL, **heads, **private}, batch_size=2, window_s=4.0)
+    fitted = fit(cohort, steps=3, recipe=chosen, held_out=0.0, progress=False)
+    assert fitted.about["recipe"] == name
+    row = fitted.history.rows[-1]
+    weights = chosen.objective
+    for term, key in (("elbo", "elbo"), ("align", "align"), ("miss", "miss")):
+        assert (key in row) == (getattr(weights, term) > 0)
+    assert any(key.startswith("mask/") for key in row) == (weights.mask > 0)
+    fitted.save(tmp_path / name)
+    loaded = load(tmp_path / name)
+    target = cohort[0].modalities[0]
+    answers = [m.impute(cohort[0], target, draws=2) for m in (fitted, loaded)]
+    assert np.isfinite(answers[0]["mean"].values).all()
+    np.testing.assert_array_equal(answers[0]["draws"].values, answers[1]["draws"].values)
+    assert np.isfinite(fitted.embed(cohort, unit="record").values).all()
+
+
+def test_heart_sounds_are_heard_in_bands() -> None:
+    chosen = recipe("stethoscope")
+    record = chosen.preprocessing.prepare(_cohort("stethoscope")[0])
+    bands = record.signals["pcg"]
+    assert len(bands.channels) == 6
+    assert bands.rate_hz == chosen.state_rate_hz
+    assert record.signals["ecg"].rate_hz > 100
+    plan = SignalPlan(bands_hz=(20.0, 100.0, 200.0), band_window_s=0.2, band_rate_hz=12.5)
+    assert plan.reach == 2
+    fitted = fit(
+        _cohort("stethoscope"),
+        steps=1,
+        recipe=recipe("stethoscope", model=SMALL, batch_size=2, plans={"pcg": plan}),
+        progress=False,
+    )
+    assert fitted.model.spec.sensors["pcg"].reach == 8  # two frames at 12.5 Hz are eight steps
+    assert fitted.model.reach == 8 + fitted.model.encoder("pcg").reach
+
+
+def test_a_recipe_is_changed_in_part() -> None:
+    chosen = recipe("sleepfm", objective={"align": 2.0}, model={"latent_dim": 7}, window_s=60.0)
+    assert chosen.objective.align == 2.0
+    assert chosen.objective.elbo == 0.0
+    assert chosen.model["latent_dim"] == 7
+    assert chosen.model["align_dim"] == recipe("sleepfm").model["align_dim"]
+    assert recipe("sleepfm").model.get("latent_dim") is None
+    assert recipe("statespace", objective=Objective(cross=1.0)).objective.cross == 1.0
+
+
+def test_sizes_given_to_fit_come_before_the_recipes() -> None:
+    cohort = simulate(subjects=1, minutes=0.5, seed=1, absent=0.0)
+    own = Recipe("mine", model=SMALL, window_s=8.0, batch_size=2)
+    fitted = fit(cohort, steps=1, recipe=own, latent_dim=5, window_s=4.0, progress=False)
+    assert fitted.model.spec.latent_dim == 5
+    assert fitted.window_s == 4.0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("sleepfn", {}, "sleepfm"),
+        ("sleepfm", {"windows": 3.0}, "window_s"),
+        ("sleepfm", {"model": {"latents": 3}}, "latent_dim"),
+        ("sleepfm", {"model": {"sensors": {}}}, "chooses"),
+        ("sleepfm", {"training": {"seed": 1}}, "chooses"),
+        ("sleepfm", {"augmentation": {"gains": 1}}, "gain"),
+    ],
+)
+def test_a_recipe_that_cannot_be(name: str, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(FitError, match=words):
+        recipe(name, **changes)
+    with pytest.raises(FitError, match="Recipe"):
+        fit(simulate(subjects=1, minutes=0.5), recipe=3)  # type: ignore[arg-type]
+
+
+def test_a_recipe_is_short() -> None:
+    folder = Path(__file__).parents[2] / "latentphys" / "recipes"
+    for name in RECIPES:
+        lines = (folder / f"{name}.py").read_text().splitlines()
+        assert len(lines) <= 80
+        assert any("Source:" in line or "latentphys' own" in line for line in lines)
