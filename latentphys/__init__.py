@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from latentphys.api import fit, load
     from latentphys.fitted import FittedModel
+    from latentphys.learning.objective import Objective
     from latentphys.learning.resuming import Checkpoint
+    from latentphys.learning.views import Masking
     from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
     from latentphys.plotting.imputation import plot_imputation
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
-    from latentphys.recipes.recipe import Recipe, recipe
+    from latentphys.recipes.catalogue import Recipe, recipe
     from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
     from latentphys.recordings.leaks import check_disjoint
@@ -40,6 +42,8 @@ __all__ = [
     "Checkpoint",
     "Cohort",
     "FittedModel",
+    "Masking",
+    "Objective",
     "Recipe",
     "Record",
     "Split",
@@ -70,7 +74,9 @@ _HOMES = {
     "Checkpoint": "latentphys.learning.resuming",
     "Cohort": "latentphys.recordings.cohort",
     "FittedModel": "latentphys.fitted",
-    "Recipe": "latentphys.recipes.recipe",
+    "Masking": "latentphys.learning.views",
+    "Objective": "latentphys.learning.objective",
+    "Recipe": "latentphys.recipes.catalogue",
     "Record": "latentphys.recordings.record",
     "Split": "latentphys.recordings.splits",
     "check_disjoint": "latentphys.recordings.leaks",
@@ -88,7 +94,7 @@ _HOMES = {
     "prepare": "latentphys.recordings.store",
     "quality": "latentphys.recordings.signal_quality",
     "read": "latentphys.recordings.reading",
-    "recipe": "latentphys.recipes.recipe",
+    "recipe": "latentphys.recipes.catalogue",
     "simulate": "latentphys.recordings.simulation",
     "simulate_night": "latentphys.recordings.night",
     "splits": "latentphys.recordings.splits",

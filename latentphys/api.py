@@ -31,8 +31,8 @@ from latentphys.preparation.preprocessing import (
     Step,
 )
 from latentphys.preparation.windows import tile
-from latentphys.recipes.recipe import RECIPES, Recipe
-from latentphys.recipes.recipe import recipe as named_recipe
+from latentphys.recipes.catalogue import RECIPES, Recipe
+from latentphys.recipes.catalogue import recipe as named_recipe
 from latentphys.recordings.arguments import number_between, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, FitError, listed
