@@ -91,7 +91,8 @@ def main() -> None:
     for target in SENSORS:
         given = tuple(name for name in SENSORS if name != target)
         question = Question(target, given, options.draws, window_s=options.window_s)
-        rows = {"latentphys": score_model(fitted.model, unseen, question)}
+        ours = score_model(fitted.model, unseen, question, trained_on=fitted.training_subjects)
+        rows = {"latentphys": ours}
         for name, predict in baselines(known, target, given).items():
             rows[name] = score_predictor(predict, unseen, question)
         if target in options.unet:
