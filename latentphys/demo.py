@@ -206,15 +206,19 @@ def _answers(fitted: FittedModel, tour: Tour, folder: Path) -> dict[str, Path]:
     record, target = tour.record, tour.target
     posterior = fitted.posterior(record, draws=20)
     _write(posterior, folder / "posterior.nc")
-    start_s = min(60.0, record.duration_s / 2)
-    drawings: dict[str, Any] = {"record": plot_record(record, start_s, start_s + 16.0)}
+    # Half a minute that lies within the record.
+    start_s = min(60.0, max(0.0, record.duration_s - 30.0))
+    stop_s = min(start_s + 30.0, record.duration_s)
+    drawings: dict[str, Any] = {"record": plot_record(record, start_s, min(start_s + 16.0, stop_s))}
     others = [name for name in fitted.modalities if name != target]
     if target in fitted.modalities and others:
         imputed = fitted.impute(record, target, given=others)
         _write(imputed, folder / "imputation.nc")
         truth = fitted.filtered(record, target)
-        drawings["imputation"] = plot_imputation(imputed, truth, start_s, start_s + 16.0)
-    drawings["posterior"] = plot_posterior(posterior, record, start_s, start_s + 30.0)
+        drawings["imputation"] = plot_imputation(
+            imputed, truth, start_s, min(start_s + 16.0, stop_s)
+        )
+    drawings["posterior"] = plot_posterior(posterior, record, start_s, stop_s)
     drawings["training"] = plot_training(fitted)
     figures = {}
     for name, axes in drawings.items():
