@@ -23,6 +23,7 @@ from latentphys.preparation.preprocessing import (
     units_of_channels,
 )
 from latentphys.recordings.arguments import whole_number
+from latentphys.recordings.beside import check_folder
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (
     ArgumentError,
@@ -436,8 +437,10 @@ class FittedModel:
             path: the folder, made if need be.
 
         Raises:
+            WriteError: there is a file of that name.
             OSError: it cannot be written.
         """
+        check_folder(path)
         card = {
             "spec": self.model.spec.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),

@@ -5,9 +5,11 @@ z_{1:T} ~ p(z_1) prod_t p(z_t | z_{t-1}, u_t)      eps^m ~ N(0, I)      x^m ~ p_
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import pyro
 import torch
@@ -22,6 +24,7 @@ from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
 from latentphys.model.evidence import Evidence, SensorEvidence, TraceEvidence
 from latentphys.model.guides import make_guide
+from latentphys.model.keys import key_of
 from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
 from latentphys.model.tokenisers import LocalBasis
@@ -42,6 +45,9 @@ CHOICES = {
 
 Spoken = TypeVar("Spoken", SensorEvidence, TraceEvidence)
 UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
+# A number a model, for Pyro's store: a copy of a model gets its own, and no number comes twice.
+_COUNT = itertools.count()
+_NUMBERS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ class StateSpaceModel(nn.Module):
         self.emissions = nn.ModuleDict()
         for name, sensor in spec.sensors.items():
             basis = LocalBasis(sensor.size)
-            self.encoders[name] = SensorEncoder(
+            self.encoders[key_of(name)] = SensorEncoder(
                 basis,
                 spec.evidence_dim + spec.private_dim,
                 spec.nuisance_dim,
@@ -198,7 +204,7 @@ class StateSpaceModel(nn.Module):
                 spec.dropout,
                 attends=spec.channels == "attention",
             )
-            self.emissions[name] = PatchEmission(
+            self.emissions[key_of(name)] = PatchEmission(
                 basis,
                 spec.latent_dim,
                 spec.nuisance_dim,
@@ -283,11 +289,11 @@ class StateSpaceModel(nn.Module):
 
     def encoder(self, modality: str) -> SensorEncoder:
         """The encoder of a modality."""
-        return cast(SensorEncoder, self.encoders[modality])
+        return cast(SensorEncoder, self.encoders[key_of(modality)])
 
     def emission(self, modality: str) -> PatchEmission:
         """The emission of a modality."""
-        return cast(PatchEmission, self.emissions[modality])
+        return cast(PatchEmission, self.emissions[key_of(modality)])
 
     def name_index(self, modality: str, batch: Batch) -> Tensor:
         """(batch, channel) rows of the modality's channel-name embedding."""
@@ -295,7 +301,7 @@ class StateSpaceModel(nn.Module):
 
     def model(self, batch: Batch, kl_weight: float = 1.0) -> Tensor:
         """The generative model as a Pyro program; one site a trajectory, one a modality."""
-        pyro.module("latentphys", self)
+        pyro.module(self._store_name(), self)
         with pyro.plate("window", len(batch), dim=-1):
             with pyro.poutine.scale(scale=kl_weight):
                 z = pyro.sample("z", self.prior(batch))
@@ -314,13 +320,20 @@ class StateSpaceModel(nn.Module):
 
     def guide(self, batch: Batch, kl_weight: float = 1.0) -> None:
         """The guide as a Pyro program, from all sensors of the batch."""
-        pyro.module("latentphys", self)
+        pyro.module(self._store_name(), self)
         evidence = self.evidence(batch)
         with pyro.plate("window", len(batch), dim=-1), pyro.poutine.scale(scale=kl_weight):
             pyro.sample("z", self.guide_of(evidence))
             for name in self._observed(batch):
                 eps = evidence.sensors[name].nuisance
                 pyro.sample(f"eps_{name}", PyroNormal(eps.loc, eps.scale).to_event(2))
+
+    def _store_name(self) -> str:
+        """Where Pyro keeps this model's parameters: a name no other model of the process has.
+
+        Under a shared name Pyro would hand one model's weights to the other.
+        """
+        return f"latentphys-{_NUMBERS.setdefault(self, next(_COUNT))}"
 
     def _observed(self, batch: Batch) -> list[str]:
         return [name for name in self.spec.sensors if name in batch.values]
