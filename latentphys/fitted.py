@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import xarray as xr
 
@@ -49,7 +49,9 @@ from latentphys.trust.held_out import (
     calibrate_cohort,
     evaluate_cohort,
 )
+from latentphys.trust.probing import ProbeRequest, ProbeResult, probe_cohort
 from latentphys.trust.result import Evaluation
+from latentphys.trust.targets import Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,6 +401,60 @@ class FittedModel:
         # A generator: a cohort's records are prepared one at a time.
         prepared = (self._with_spans(record, unit) for record in records)
         return embed_records(self.model, prepared, given, self.window_s, form)
+
+    def probe(
+        self,
+        cohort: Cohort,
+        labels: Labels,
+        *,
+        unit: Unit = "window",
+        kind: Literal["auto", "number", "class", "ordinal"] = "auto",
+        given: Sequence[str] | None = None,
+        folds: int = 5,
+        seed: int = 0,
+    ) -> ProbeResult:
+        """What a linear probe reads of a label from the embedding, on people it was not fitted to.
+
+        Ridge regression of numbers, logistic regression of classes, logistic regressions of each
+        "above this level" of ordinal labels; the subjects are cut into folds, and the penalty is
+        chosen by subjects within the training folds. Beside it, in the same folds: the same probe
+        on the untrained network, on raw features (mean, sd and log band power of each sensor) and
+        on nothing (the mean, or the majority).
+
+        Args:
+            cohort: people the model was not fitted with, two or more with labels.
+            labels: "stage", "heart_rate", "breathing_rate", "task", or the name of an attribute,
+                of a variable of the truth or of annotations of the recordings; a pandas Series,
+                DataArray or mapping by (record, start_s), by record or by subject; or a function
+                of a Record that gives a label, or a DataArray of labels over time. Units without
+                one are left out.
+            unit: as `embed` has them.
+            kind: "number", "class" or "ordinal"; "auto" tells by the labels.
+            given: modalities used; all the model knows when left out.
+            folds: of subjects; as many as there are people, if they are fewer.
+            seed: of folds, of the untrained network and of the resampling of people.
+
+        Returns:
+            A `ProbeResult`: a table when shown; `dataset` holds the scores of each set of
+            features with intervals over people, and what was predicted of each unit.
+
+        Raises:
+            LabelError: no unit has a label, all have the same, or they are not of the kind; beats
+                of a record that has none.
+            SplitError: fewer than two subjects.
+            ArgumentError: a unit, kind, number of folds or seed that cannot be.
+            ModalityError: a modality the model was not fitted with.
+
+        Warns:
+            UserWarning: subjects that the model was fitted or chosen on are among them.
+        """
+        request = ProbeRequest(labels, unit, kind, self._given(given), folds, seed)
+        if not isinstance(cohort, Cohort):
+            raise ArgumentError(
+                f"a probe takes a Cohort, got {type(cohort).__name__}. Put records together as "
+                "Cohort(records)."
+            )
+        return probe_cohort(self._for_trust(), cohort, request)
 
     def _with_spans(self, record: Record, unit: Unit) -> tuple[PreparedRecord, Spans]:
         prepared, clock = self.prepared(record), self.model.spec.state_rate_hz

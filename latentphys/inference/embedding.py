@@ -119,9 +119,10 @@ def unit_features(
         unit: of the spans.
     """
     mean, sd = _state(model, record, given, window_s)
-    if unit == "patch":
-        return np.concatenate([mean, np.log(sd)], axis=1)
     steps = spans.steps(len(mean), model.spec.state_rate_hz)
+    if unit == "patch":
+        step = [part.start for part in steps]
+        return np.concatenate([mean[step], np.log(sd[step])], axis=1)
     return np.stack([_features(mean[part], sd[part]) for part in steps])
 
 
