@@ -418,8 +418,8 @@ class FittedModel:
         Ridge regression of numbers, logistic regression of classes, logistic regressions of each
         "above this level" of ordinal labels; the subjects are cut into folds, and the penalty is
         chosen by subjects within the training folds. Beside it, in the same folds: the same probe
-        on the untrained network, on raw features (mean, sd and log band power of each sensor) and
-        on nothing (the mean, or the majority).
+        on the untrained network, on raw features (mean, sd and log power in half octaves of each
+        sensor) and on nothing (the mean, or the majority).
 
         Args:
             cohort: people the model was not fitted with, two or more with labels.

@@ -1,4 +1,4 @@
-"""When the heart beat: what an annotator marked, or R peaks found in the ECG by wfdb's XQRS."""
+"""When the heart beat: what an annotator marked, or R peaks found in the ECG by wfdb's GQRS."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ Array = NDArray[np.float64]
 
 ECG = "ecg"
 MARKED = ("beat", "beats", *BEAT_FILES)  # names of annotations that are beats
-LEAST_HZ = 60.0  # XQRS looks between 5 and 20 Hz
-LEAST_RUN_S = 3.0  # what it learns an amplitude from
+LEAST_HZ = 60.0  # below it a QRS complex is a sample or two
+LEAST_RUN_S = 3.0  # what an amplitude is learned from
+REACH_S = 0.08  # from where a complex is found to its peak, either way
 
 
 def beat_times(record: Record) -> Array:
@@ -35,8 +36,8 @@ def beat_times(record: Record) -> Array:
         LabelError: neither marked beats nor an ECG in which two or more were found.
 
     References:
-        Xie, McCullum, Johnson, Pollard, Gow and Moody (2023), Waveform Database Software Package
-        (WFDB) for Python: XQRS.
+        Moody (gqrs) in Xie, McCullum, Johnson, Pollard, Gow and Moody (2023), Waveform Database
+        Software Package (WFDB) for Python.
 
     Example:
         >>> marks = xr.DataArray([1, 1], dims="event", coords={"time": ("event", [1.8, 1.0])})
@@ -105,11 +106,15 @@ def _found(record: Record) -> Array:
 
 def _peaks(x: Array, rate_hz: float) -> NDArray[np.int64]:
     """Sample numbers of R peaks in one observed run."""
-    from wfdb.processing import xqrs_detect
+    from wfdb.processing import gqrs_detect
 
     x = x - np.median(x)
     size = float(np.quantile(np.abs(x), 0.995))
     if not size > 0:
         return np.empty(0, np.int64)
-    # XQRS starts from amplitudes in mV; a lead's own size stands in, whatever its units.
-    return np.asarray(xqrs_detect(x / size, rate_hz, verbose=False), dtype=np.int64)
+    # GQRS expects about 1 mV at 200 units a mV; a lead's own size stands in, whatever its units.
+    found = np.asarray(gqrs_detect(x / size, rate_hz, adc_gain=200, adc_zero=0), dtype=np.int64)
+    around = np.arange(-round(REACH_S * rate_hz), round(REACH_S * rate_hz) + 1)
+    near = np.clip(found[:, None] + around, 0, len(x) - 1)
+    away = np.abs(x[near] - np.median(x[near], axis=1, keepdims=True))
+    return np.unique(near[np.arange(len(found)), away.argmax(axis=1)]) if len(found) else found

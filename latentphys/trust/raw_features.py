@@ -13,8 +13,8 @@ from latentphys.trust.alignment import sample_times
 
 Array = NDArray[np.float64]
 
-# Edges of the bands: tone and breathing, beats, then delta, theta, alpha, beta and gamma.
-EDGES_HZ = (0.04, 0.15, 0.4, 1.0, 2.0, 4.0, 8.0, 13.0, 30.0, 45.0)
+# Half octaves: fine enough to tell one breathing rate, or one band of the EEG, from another.
+EDGES_HZ = tuple(0.05 * 2.0 ** (k / 2) for k in range(21))
 FIGURES = 2 + len(EDGES_HZ) - 1
 TINY = 1e-6
 
@@ -23,7 +23,7 @@ Figures = dict[tuple[str, str], Array]
 
 
 def raw_features(record: PreparedRecord, spans: Spans, given: Sequence[str]) -> Figures:
-    """Mean, log standard deviation and log power in bands of each channel over each unit.
+    """Mean, log standard deviation and log power in half octaves of each channel over each unit.
 
     Power is the periodogram's mean in a band, gaps counting as the unit's mean; NaN where the
     unit is too short or the rate too low for the band, or nothing was observed.

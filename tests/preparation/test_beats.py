@@ -57,6 +57,14 @@ def test_on_a_real_record_they_are_the_annotators(data_root: Path) -> None:
     assert abs(len(found) - len(marked)) <= 2
 
 
+@pytest.mark.parametrize("name", ["bidmc13", "bidmc33", "bidmc53"])
+def test_tall_t_waves_are_not_counted(data_root: Path, name: str) -> None:
+    record = read(data_root / "bidmc" / f"{name}.hea")[0]
+    monitor = float(np.nanmean(record.signals["hr"]))
+    starts, stops = beat_intervals(record)
+    assert 60.0 / float((stops - starts).mean()) == pytest.approx(monitor, abs=2.0)
+
+
 def test_ten_seconds_are_enough_in_any_units(data_root: Path) -> None:
     record = read(data_root / "ludb" / "data" / "1.hea")[0].select(ecg="II")
     marks = record.annotations["ii"]
