@@ -21,7 +21,7 @@ from latentphys.plotting.posterior import plot_posterior
 from latentphys.plotting.record import plot_record
 from latentphys.plotting.training import plot_training
 from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.recipes.recipe import recipe
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.arguments import number_between
 from latentphys.recordings.beside import beside, check_folder
 from latentphys.recordings.cohort import Cohort

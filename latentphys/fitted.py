@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, Literal, overload
 
 import xarray as xr
 
+from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
-from latentphys.inference.posterior import Unit, embed_records, posterior_record
+from latentphys.inference.posterior import posterior_record
 from latentphys.learning.checkpoints import check_weights, load_model, save_model
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
@@ -22,6 +23,7 @@ from latentphys.preparation.preprocessing import (
     Step,
     units_of_channels,
 )
+from latentphys.preparation.spans import Spans, Unit, spans_of
 from latentphys.recordings.arguments import whole_number
 from latentphys.recordings.beside import check_folder
 from latentphys.recordings.cohort import Cohort
@@ -48,7 +50,9 @@ from latentphys.trust.held_out import (
     calibrate_cohort,
     evaluate_cohort,
 )
+from latentphys.trust.probing import ProbeRequest, ProbeResult, probe_cohort
 from latentphys.trust.result import Evaluation
+from latentphys.trust.targets import Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,32 +357,109 @@ class FittedModel:
         return xr.DataTree.from_dict(answers, name=data.record)
 
     def embed(
-        self, data: Record | Cohort, unit: Unit = "window", *, given: Sequence[str] | None = None
+        self,
+        data: Record | Cohort,
+        unit: Unit = "window",
+        *,
+        given: Sequence[str] | None = None,
+        per_modality: bool = False,
+        pooled: bool = True,
     ) -> xr.DataArray:
-        """The state averaged over windows, records or subjects, for use elsewhere.
+        """What the state is and does over each unit of time, for use elsewhere.
+
+        A unit is a "patch" (one state step), a "beat" (from one R peak to the next: marked beats,
+        else found in the ECG), an "epoch" (30 s, on the grid of the record's sleep stages if it
+        has some), a "window" (of the model's length), a "record" or a "subject" (the mean of its
+        records). A row has four features a latent dimension: `mean` of the posterior mean,
+        `log_sd` its mean log posterior standard deviation, and `log_variation` and
+        `log_increment`, the log root mean square of the posterior mean about its own mean and
+        from step to step, whose ratio is how fast it moves; a patch has the first two.
+
+        What is left of a record after the last whole window or epoch is not a unit; a record
+        shorter than one is one, as long as it is.
 
         Args:
             data: a record or a cohort.
-            unit: "window", "record" or "subject".
+            unit: what a row stands for.
             given: modalities used; all the model knows when left out.
+            per_modality: the embedding given each of them alone.
+            pooled: False gives a window's or epoch's posterior mean step by step.
 
         Returns:
-            (unit, feature) with coordinates subject, record and start_s.
+            (unit, feature), with per_modality (unit, modality, feature) in which a modality that
+            a record lacks is NaN; without pooling (unit, step, latent). Coordinates subject,
+            record, start_s and stop_s (of subjects: subject).
 
         Raises:
             ModalityError: a modality the model was not fitted with.
-            ArgumentError: another unit.
+            ArgumentError: another unit, or sequences of units that are not of one length.
+            LabelError: beats of a record that has neither marked beats nor an ECG.
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
         """
-        if unit not in get_args(Unit):
-            raise ArgumentError(
-                f"unit is 'window', 'record' or 'subject', got {unit!r}. Choose one of them."
-            )
+        form, given = Form(unit, per_modality, pooled), self._given(given)
         records = [data] if isinstance(data, Record) else _records(data)
         # A generator: a cohort's records are prepared one at a time.
-        prepared = (self.prepared(record) for record in records)
-        return embed_records(self.model, prepared, self._given(given), self.window_s, unit)
+        prepared = (self._with_spans(record, unit) for record in records)
+        return embed_records(self.model, prepared, given, self.window_s, form)
+
+    def probe(
+        self,
+        cohort: Cohort,
+        labels: Labels,
+        *,
+        unit: Unit = "window",
+        kind: Literal["auto", "number", "class", "ordinal"] = "auto",
+        given: Sequence[str] | None = None,
+        folds: int = 5,
+        seed: int = 0,
+    ) -> ProbeResult:
+        """What a linear probe reads of a label from the embedding, on people it was not fitted to.
+
+        Ridge regression of numbers, logistic regression of classes, logistic regressions of each
+        "above this level" of ordinal labels; the subjects are cut into folds, and the penalty is
+        chosen by subjects within the training folds. Beside it, in the same folds: the same probe
+        on the untrained network, on raw features (mean, sd and log power in half octaves of each
+        sensor) and on nothing (the mean, or the majority).
+
+        Args:
+            cohort: people the model was not fitted with, two or more with labels.
+            labels: "stage", "heart_rate", "breathing_rate", "task", or the name of an attribute,
+                of a variable of the truth or of annotations of the recordings; a pandas Series,
+                DataArray or mapping by (record, start_s), by record or by subject; or a function
+                of a Record that gives a label, or a DataArray of labels over time. Units without
+                one are left out.
+            unit: as `embed` has them.
+            kind: "number", "class" or "ordinal"; "auto" tells by the labels.
+            given: modalities used; all the model knows when left out.
+            folds: of subjects; as many as there are people, if they are fewer.
+            seed: of folds, of the untrained network and of the resampling of people.
+
+        Returns:
+            A `ProbeResult`: a table when shown; `dataset` holds the scores of each set of
+            features with intervals over people, and what was predicted of each unit.
+
+        Raises:
+            LabelError: no unit has a label, all have the same, or they are not of the kind; beats
+                of a record that has none.
+            SplitError: fewer than two subjects.
+            ArgumentError: a unit, kind, number of folds or seed that cannot be.
+            ModalityError: a modality the model was not fitted with.
+
+        Warns:
+            UserWarning: subjects that the model was fitted or chosen on are among them.
+        """
+        request = ProbeRequest(labels, unit, kind, self._given(given), folds, seed)
+        if not isinstance(cohort, Cohort):
+            raise ArgumentError(
+                f"a probe takes a Cohort, got {type(cohort).__name__}. Put records together as "
+                "Cohort(records)."
+            )
+        return probe_cohort(self._for_trust(), cohort, request)
+
+    def _with_spans(self, record: Record, unit: Unit) -> tuple[PreparedRecord, Spans]:
+        prepared, clock = self.prepared(record), self.model.spec.state_rate_hz
+        return prepared, spans_of(record, prepared, unit, self.window_s, clock)
 
     def filtered(self, record: Record, modality: str) -> xr.DataArray:
         """A signal as the model sees it: filtered, artefacts NaN, in its own units.
