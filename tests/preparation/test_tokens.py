@@ -89,16 +89,17 @@ def test_a_machines_report_is_absent_unless_asked_for(reader: TextReader) -> Non
 
 
 def test_a_clinical_vocabulary_is_plugged_in_by_its_file(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer, models, pre_tokenizers
 
     place = tmp_path / "tokenizer.json"
     words = {"[CLS]": 0, "[PAD]": 1, "[UNK]": 2, "[MASK]": 3, "stemi": 4}
     foreign = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    foreign.pre_tokenizer = pre_tokenizers.Whitespace()
     foreign.enable_truncation(2)
     foreign.enable_padding(length=9)
     foreign.save(str(place))
     clinical = Vocabulary.from_file(place)
-    assert clinical.encode("stemi").tolist() == [4]
+    assert clinical.encode("stemi stemi stemi").tolist() == [4, 4, 4]
     assert TextReader(vocabulary=clinical).trained([]).known == clinical
     del words["[MASK]"]
     Tokenizer(models.WordPiece(words, unk_token="[UNK]")).save(str(place))
