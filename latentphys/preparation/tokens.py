@@ -23,13 +23,14 @@ from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ArgumentError, FitError, ModelFileError, listed
 from latentphys.recordings.record import Record
-from latentphys.recordings.reports import REPORT, machine_texts
+from latentphys.recordings.reports import REPORT, findings_in, machine_texts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, MASK, UNK = "[PAD]", "[MASK]", "[UNK]"
 SPECIAL = (PAD, MASK, UNK)
+STOP = ";"  # ends a finding; a dot stands in abbreviations too
 LONGEST = 128
 Kind = Literal["words", "bpe"]
 Ids = NDArray[np.int64]
@@ -155,6 +156,16 @@ class Vocabulary:
         return tokenizer
 
 
+def ended(text: str) -> str:
+    """A text with STOP, and nothing else, between its findings and after the last.
+
+    Example:
+        >>> ended("Rhythm: sinus rhythm.\\nSTEMI: septal.")
+        'rhythm: sinus rhythm ; stemi: septal ;'
+    """
+    return " ".join(f"{finding} {STOP}" for finding in findings_in(text))
+
+
 @dataclass(frozen=True)
 class TextReader:
     """Which text of a record is read, and how.
@@ -192,7 +203,7 @@ class TextReader:
         """
         if self.vocabulary is not None:
             return self
-        return replace(self, vocabulary=Vocabulary.train(self.text_of(r) for r in records))
+        return replace(self, vocabulary=Vocabulary.train(ended(self.text_of(r)) for r in records))
 
     def read(self, record: Record) -> dict[str, Ids]:
         """{name: token ids (token,)}; {} where the text is absent.
@@ -211,11 +222,12 @@ class TextReader:
             )
             ids = ids[: self.longest]
         # Of unknown words alone nothing is known.
-        return {self.name: ids} if (ids != self.known.id_of(UNK)).any() else {}
+        nothing = [self.known.id_of(token) for token in (UNK, STOP)]
+        return {} if np.isin(ids, nothing).all() else {self.name: ids}
 
     def encode(self, text: str) -> Ids:
-        """Token ids of any text, not cut."""
-        return self.known.encode(text)
+        """Token ids of any text, not cut, each finding ended by STOP."""
+        return self.known.encode(ended(text))
 
     @property
     def known(self) -> Vocabulary:
@@ -268,7 +280,9 @@ class ReadingPreparation:
 
     def prepare(self, record: Record) -> PreparedRecord:
         """`Preprocessing.prepare`, with tokens."""
-        return replace(self.preprocessing.prepare(record), tokens=self.reader.read(record))
+        tokens = self.reader.read(record)
+        texts = {name: self.reader.text_of(record) for name in tokens}
+        return replace(self.preprocessing.prepare(record), tokens=tokens, texts=texts)
 
 
 def _compact(text: str) -> str:
