@@ -27,7 +27,7 @@ from latentphys.inference.paths import infer_path
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Tokens
 from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.preparation.tokens import UNK, TextReader
+from latentphys.preparation.tokens import UNK, Ids, TextReader
 from latentphys.recordings.errors import ArgumentError, closest, listed
 from latentphys.recordings.findings import QUESTIONS, answer_in, question_named
 from latentphys.recordings.reports import findings_in
@@ -188,6 +188,29 @@ def describe_record(
 _ABOUT = {"warning": "what a report of the training kind would say; not a diagnosis"}
 
 
+def report_log_prob(
+    model: StateSpaceModel,
+    reader: TextReader,
+    record: PreparedRecord,
+    reports: Sequence[str],
+    given: Sequence[str],
+    window_s: float,
+) -> Array:
+    """log E_q p(report | z) of whole reports, (report,), in nats; what is unknown is not scored.
+
+    Args:
+        model: in evaluation mode.
+        reader: of the text.
+        record: a prepared recording.
+        reports: its own, or others' for comparison.
+        given: modalities used.
+        window_s: length of the windows it is read in, seconds.
+    """
+    path = _path(model, record, given, window_s)
+    ids = [reader.encode(report)[: reader.longest] for report in reports]
+    return _scores(model, reader, path, ids)
+
+
 def learn_answers(
     model: StateSpaceModel,
     reader: TextReader,
@@ -343,7 +366,6 @@ def _choice_scores(
     return np.array(scores)
 
 
-@torch.no_grad()
 def _phrase_scores(
     model: StateSpaceModel, reader: TextReader, path: Tensor, prompt: str, phrases: Sequence[str]
 ) -> Array:
@@ -351,7 +373,15 @@ def _phrase_scores(
     if not phrases:
         return np.zeros(0)
     ids = [reader.encode(f"{prompt} {phrase}") for phrase in phrases]
-    longest, before = max(map(len, ids)), len(reader.known.encode(prompt))
+    return _scores(model, reader, path, ids, len(reader.known.encode(prompt)))
+
+
+@torch.no_grad()
+def _scores(
+    model: StateSpaceModel, reader: TextReader, path: Tensor, ids: Sequence[Ids], before: int = 0
+) -> Array:
+    """log mean over draws of p(tokens from `before` on | z), (text,)."""
+    longest = max(map(len, ids))
     mask = np.arange(longest) < np.array([len(each) for each in ids])[:, None]
     padded = np.zeros(mask.shape, np.int64)
     padded[mask] = np.concatenate(ids)
@@ -359,7 +389,7 @@ def _phrase_scores(
     emission = model.text_emission
     pooled = emission.pool(path).unsqueeze(1).expand(-1, len(ids), -1)
     log_prob = emission(pooled, tokens).log_prob(tokens.ids)
-    where = tokens.mask & (torch.arange(longest) >= before)
+    where = emission.scored(tokens) & (torch.arange(longest) >= before)
     total = torch.where(where, log_prob, 0.0).sum(-1)
     return (torch.logsumexp(total, 0) - math.log(len(total))).double().numpy()
 

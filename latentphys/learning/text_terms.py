@@ -21,6 +21,7 @@ from latentphys.model.evidence import Evidence
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
 
+SHOWN = 0.25  # share of windows L_shown decodes: with all, it is half of a step's cost
 HIDDEN = 0.5  # share of a text's findings hidden in L_hidden, as CSFM hides half of its tokens
 
 
@@ -65,6 +66,7 @@ def text_terms(
     z = q.window(slice(0, 2 * size)).rsample()
     emission = model.text_emission
     present = evidence.present() & tokens.mask.any(-1, keepdim=True)
+    present = present & (torch.rand(size, 1, generator=generator) < SHOWN)
     view = View(keep=torch.zeros_like(present), target=present)
     shown = terms.cross(model, batch, evidence, view, q.window(slice(2 * size, None)), draws, beta)
     return {
