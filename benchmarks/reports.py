@@ -3,8 +3,8 @@
     python benchmarks/reports.py --data DIR/ludb/data --steps 600 --seeds 0 1 2
 
 LUDB, split by subject. `answer` is beside a network of the same encoder and guide trained on the
-two labels alone for as many steps, a linear probe on the frozen embedding of the same fitted model, and
-the training shares. None of them sees a report of the people it is scored on; machine-written
+two labels alone for as many steps, a linear probe on the frozen embedding of the same fitted model,
+and the training shares. None of them sees a report of the people it is scored on; a machine's
 reports are left out of the test side (LUDB has none).
 """
 
