@@ -77,7 +77,7 @@ class Objective:
     align: float = 0.0
     alignment: Alignment = "leave_one_out"
     total_correlation: float = 0.0
-    text: float = 30.0
+    text: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse weights that cannot be."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentphys.learning.objective import Objective, score_batch
+from latentphys.learning.objective import Objective, _Seen, score_batch
 from latentphys.learning.text_terms import text_terms, weighed
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.model.texts import TextSpec
@@ -55,17 +55,19 @@ def test_without_a_text_the_objective_is_as_it_was_bit_for_bit(
         assert torch.equal(loss, results[0][0])
         assert torch.equal(state, results[0][1])
         assert terms.keys() == results[0][2].keys()
-    assert weighed({}, 30.0, 3.0) == 0
+    assert weighed({}, 300.0, 3.0) == 0
 
 
 def test_a_window_without_a_text_scores_nothing(make_model: MakeModel, batch: Batch) -> None:
-    found = terms_of(make_model(text=SPEC), batch)
+    model = make_model(text=SPEC)
+    found = [terms_of(model, batch, seed) for seed in range(8)]
     names = {"told/report", "hidden/report", "shown/ecg", "shown/ppg", "shown/resp"}
-    assert found.keys() == names
-    for name, value in found.items():
-        assert value.shape == (8,)
-        assert value[1] == 0.0, name
-        assert value.abs().sum() > 0.0, name
+    assert found[0].keys() == names
+    for name in names:
+        values = torch.stack([each[name] for each in found])
+        assert values.shape == (8, 8)
+        assert (values[:, 1] == 0.0).all(), name
+        assert (values.abs().sum(0) > 0.0).sum() == 7, name
 
 
 def test_signals_tell_without_the_text(make_model: MakeModel, batch: Batch) -> None:
@@ -132,3 +134,22 @@ def test_training_teaches_the_signals_to_tell(make_model: MakeModel, make_batch:
         right, wrong = (terms_of(model, each)["told/report"].mean() for each in (batch, swapped))
     assert right * 3.0 > -0.5  # nats a report of 3 s; two words at random are 1.4
     assert wrong < right - 0.5
+
+
+def test_a_text_speaks_where_everything_does_and_in_no_partial_view(
+    make_model: MakeModel, make_batch: MakeBatch
+) -> None:
+    """What one sensor tells of another is learned without the report."""
+    model = make_model(text=SPEC, align_dim=4)
+    batch = told(make_batch(), [[4, STOP, 5, STOP]] * 3)
+    objective = Objective(mask=1.0, align=1.0, text=0.0)
+    found = []
+    for each in (batch, batch.drop("report")):
+        torch.manual_seed(0)
+        views = _Seen.of(model, each, objective, torch.Generator().manual_seed(0))
+        found.append({name: q.mean for name, q in views.q.items()})
+    with_text, without = found
+    assert not torch.allclose(with_text.pop("full"), without.pop("full"))
+    assert with_text.keys() == {"subset", "masked", "single"}
+    for name, mean in with_text.items():
+        assert torch.equal(mean, without[name]), name
