@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 
-from latentphys.api import STATE_RATE_HZ, fit, read
+from latentphys.api import VARIED_BESIDE_TEXT, fit, read
 from latentphys.fitted import FittedModel
 from latentphys.inference.answers import report_log_prob
 from latentphys.learning.specification import sensors_of
@@ -27,13 +28,22 @@ from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.batch import Batch, collate
 from latentphys.preparation.loading import WindowLoader
-from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.preparation.preprocessing import (
+    DEFAULT_PLANS,
+    PreparedRecord,
+    Preprocessing,
+    SignalPlan,
+)
 from latentphys.preparation.windows import tile
+from latentphys.recipes.statespace import RECIPE
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.findings import QUESTIONS, answer_in
 from latentphys.recordings.record import Record
 from latentphys.recordings.reports import REPORT, machine_texts, with_reports
 
+# The axis is in how large the leads are beside one another: one scale for all of them.
+ECG = SignalPlan(low_hz=0.05, high_hz=40.0, flat_s=2.0, location=0.0, scale=0.25, units="mV")
+PREPARATION = Preprocessing({**DEFAULT_PLANS, "ecg": ECG})
 LEADS = {12: None, 3: ["i", "ii", "v2"], 1: ["ii"]}
 Array = NDArray[np.float64]
 Answers = dict[str, dict[str, str | None]]
@@ -51,9 +61,8 @@ def scores(probability: Array, truth: Sequence[int]) -> dict[str, float]:
     """Accuracy, macro-F1 over classes that occur, ECE in ten bins, and mean log probability."""
     from sklearn.metrics import f1_score
 
-    truth = np.asarray(truth)
     said, sure = probability.argmax(1), probability.max(1)
-    right = said == truth
+    right = said == np.asarray(truth)
     bins = np.minimum((sure * 10).astype(int), 9)
     ece = sum(
         abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean()
@@ -114,12 +123,19 @@ def train_labels(
 ) -> LabelNetwork:
     """The network at its least loss on held-out training subjects."""
     torch.manual_seed(seed)
-    sensors = sensors_of(train, STATE_RATE_HZ)
+    sensors = sensors_of(train, RECIPE.state_rate_hz)
     net = LabelNetwork(
-        ModelSpec(sensors, STATE_RATE_HZ), {q: len(choices) for q, choices in known.items()}
+        ModelSpec(sensors, RECIPE.state_rate_hz), {q: len(choices) for q, choices in known.items()}
     )
     loader = WindowLoader(
-        train, ("ecg",), 125, STATE_RATE_HZ, 8, seed, Augmentation(), bucketed=True
+        train,
+        ("ecg",),
+        125,
+        RECIPE.state_rate_hz,
+        8,
+        seed,
+        Augmentation(**VARIED_BESIDE_TEXT),
+        bucketed=True,
     )
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.1)
     best, best_loss = net.state_dict(), np.inf
@@ -145,15 +161,16 @@ def train_labels(
 
 def windows(records: Sequence[PreparedRecord]) -> Batch:
     """The first ten seconds of every record."""
-    index = tile(records, 10.0, 1e6, STATE_RATE_HZ)
+    index = tile(records, 10.0, 1e6, RECIPE.state_rate_hz)
     first = [int(np.flatnonzero(index.record_index == k)[0]) for k in range(len(records))]
     return collate(records, index, first, ("ecg",))
 
 
-def probe(fitted: FittedModel, train: Cohort, labels: Mapping[str, str | None], known: list[str]):
+def probe(
+    fitted: FittedModel, train: Cohort, labels: Mapping[str, str | None], known: list[str]
+) -> Pipeline:
     """Logistic regression on the frozen embedding of whole training records."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     said = [labels[name] for name in train.names]
@@ -268,7 +285,13 @@ def main() -> None:
         train, test = cohort.split(test=0.3, seed=seed)
         print(f"seed {seed}: {len(train)} subjects to fit, {len(test)} unseen", flush=True)
         fitted = fit(
-            train, steps=options.steps, seed=seed, window_s=10.0, text=REPORT, progress=False
+            train,
+            steps=options.steps,
+            seed=seed,
+            window_s=10.0,
+            text=REPORT,
+            preprocessing=PREPARATION,
+            progress=False,
         )
         for row in fitted.history.rows:
             print({name: round(value, 2) for name, value in row.items()}, flush=True)

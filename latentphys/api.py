@@ -46,6 +46,8 @@ from latentphys.recordings.simulation import simulate
 __all__ = ["fit", "load", "read", "simulate"]
 
 HELD_OUT_WINDOWS = 48
+# A report tells of rates and amplitudes: windows that go with one are not varied in them.
+VARIED_BESIDE_TEXT = {"tempo": 0.0, "gain": 0.0}
 
 _whole = partial(whole_number, error=FitError)
 _number = partial(number_between, error=FitError)
@@ -95,6 +97,7 @@ def fit(
             often.
         text: a text of the records to learn beside the signals, by name or by a `TextReader`;
             one marked as a machine's counts as absent unless the reader says `machine=True`.
+            Windows then keep their tempo and gain, which a report tells of.
 
     Returns:
         The fitted model.
@@ -211,6 +214,7 @@ def _stream(
     records: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe, seed: int
 ) -> WindowLoader:
     """The training windows, varied."""
+    varied = {**(VARIED_BESIDE_TEXT if spec.text else {}), **recipe.augmentation}
     return WindowLoader(
         records,
         (*spec.sensors, *spec.texts),
@@ -218,7 +222,7 @@ def _stream(
         recipe.state_rate_hz,
         recipe.batch_size,
         seed,
-        Augmentation(delay_s=pulse_delays(records), **recipe.augmentation),
+        Augmentation(delay_s=pulse_delays(records), **varied),
         bucketed=True,
         inputs=spec.inputs,
     )

@@ -35,6 +35,13 @@ from latentphys.recordings.reports import findings_in
 Prior = Literal["training", "uniform"]
 Array = NDArray[np.float64]
 
+# Goes with every answer, and into the file of every model that gives them.
+NOT_FOR = (
+    "What a report of the training kind would say of such signals, its authors' habits and errors "
+    "included. It is not a diagnosis, and not for decisions on a person's care."
+)
+_ABOUT = {"not_for": NOT_FOR}
+
 DRAWS = 16
 MOST_RECORDS = 256  # of the training records that the marginals are means over
 MOST_FINDINGS = 64
@@ -75,8 +82,9 @@ class Answers:
     held_out: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON, with what the answers are not for."""
         return {
+            "not_for": NOT_FOR,
             "reader": self.reader.to_dict(),
             "findings": {name: asdict(each) for name, each in self.findings.items()},
             "marginals": {name: dict(each) for name, each in self.marginals.items()},
@@ -183,9 +191,6 @@ def describe_record(
         name="probability",
         attrs={"record": record.record, **_ABOUT},
     )
-
-
-_ABOUT = {"warning": "what a report of the training kind would say; not a diagnosis"}
 
 
 def report_log_prob(

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from latentphys import api
 from latentphys.api import fit, load
 from latentphys.inference import answers as own
+from latentphys.preparation.loading import WindowLoader
+from latentphys.preparation.prefetching import Batches
 from latentphys.preparation.tokens import TextReader
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, FitError, ModalityError, ModelFileError
@@ -53,7 +56,8 @@ def test_an_answer_is_a_distribution_over_what_training_reports_named(
     answer = reading.answer(cohort[0], "rhythm")
     assert answer.choice.values.tolist() == ["sinus", "bradycardia"]
     assert float(answer.sum()) == pytest.approx(1.0)
-    assert answer.attrs["warning"].endswith("not a diagnosis")
+    assert "not a diagnosis" in answer.attrs["not_for"]
+    assert "not a diagnosis" in reading.describe(cohort[0]).attrs["not_for"]
     assert (answer > 0).all()
     turned = reading.answer(cohort[0], "rhythm", ["bradycardia", "sinus"])
     np.testing.assert_allclose(turned.values, answer.values[::-1])
@@ -148,6 +152,7 @@ def test_a_saved_model_answers_the_same(
         assert a.identical(b)
     assert back.describe(cohort[1]).identical(reading.describe(cohort[1]))
     card = tmp_path / "m" / "model.json"
+    assert "not a diagnosis" in card.read_text()
     card.write_text(card.read_text().replace('"septal":', '"apical":'))
     with pytest.raises(ModelFileError, match="vocabulary is not the one that was saved"):
         load(tmp_path / "m")
@@ -173,6 +178,25 @@ def test_what_cannot_be_asked(reading: FittedModel, cohort: Cohort, tiny_fit: Fi
         tiny_fit.answer(record, "rhythm")
     with pytest.raises(FitError, match="a text's name or a TextReader, got int"):
         fit(cohort, text=3, **SETTING)  # type: ignore[arg-type]
+
+
+def test_windows_with_a_report_keep_their_rates_and_amplitudes(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bradycardia sped up by a fifth would be called what it no longer is."""
+    streams = []
+
+    def caught(stream: WindowLoader) -> Batches:
+        streams.append(stream)
+        return Batches(stream)
+
+    monkeypatch.setattr(api, "Batches", caught)
+    for text in (None, "report"):
+        fit(cohort, text=text, **SETTING)  # type: ignore[arg-type]
+    plain, told = (stream.augmentation for stream in streams)
+    assert (plain.tempo, plain.gain) == (0.2, 0.2)
+    assert (told.tempo, told.gain) == (0.0, 0.0)
+    assert told.one_channel == plain.one_channel
 
 
 def test_texts_change_nothing_unless_asked_for(cohort: Cohort) -> None:
