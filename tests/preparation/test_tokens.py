@@ -52,8 +52,8 @@ def test_a_vocabulary_is_the_same_again_and_back_from_json(kind: str, tmp_path: 
 
 def test_words_in_small_letters_and_what_is_unknown(reader: TextReader) -> None:
     words = reader.known
-    assert words.decode(words.encode("RHYTHM: Sinus\U0001f600 rhythm.")) == (
-        "rhythm : sinus [UNK] rhythm ."
+    assert words.decode(words.encode("RHYTHM: Sinus\U0001f600 rhythm;")) == (
+        "rhythm : sinus [UNK] rhythm ;"
     )
 
 
