@@ -10,7 +10,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,7 +55,7 @@ class Vocabulary:
         'rhythm : sinus [UNK] .'
     """
 
-    text: str
+    text: str = field(repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", _compact(self.text))  # one vocabulary, one digest
