@@ -162,6 +162,8 @@ class TextEmission(nn.Module):
         self.drop = ByteDropout(dropout)
         self.embedding = nn.Embedding(spec.size + 1, width)  # the last: nothing comes before
         self.place = nn.Embedding(PLACES, width)
+        for embedding in (self.embedding, self.place):  # so that the state is heard beside them
+            nn.init.normal_(embedding.weight, std=0.1)
         self.block = FindingBlock(width, True, dropout)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, spec.size)
