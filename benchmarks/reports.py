@@ -6,6 +6,11 @@ LUDB, split by subject. `answer` is beside a network of the same encoder and gui
 two labels alone for as many steps, a linear probe on the frozen embedding of the same fitted model,
 and the training shares. None of them sees a report of the people it is scored on; a machine's
 reports are left out of the test side (LUDB has none).
+
+Measured, one split, 600 steps: a null result. No network here, nor the one of labels alone, tells
+rhythm or axis better than the training shares; a person's own ECG is no likelier beside their
+report than beside another's (48 % of pairs). With 12 leads the probe's log probability is a little
+above that of the shares (-0.82 against -0.86 and -1.34 against -1.37).
 """
 
 from __future__ import annotations

@@ -397,6 +397,8 @@ class FittedModel:
         Warning:
             It is what reports of the training kind say of such signals, their authors' habits
             and errors included. It is not a diagnosis, and not for decisions on a person's care.
+            On LUDB's hundred training subjects it is no better than the reports' own shares
+            (`benchmarks/reports.py`): score it on your own people before it is used at all.
 
         Args:
             record: what is asked about.
