@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 import xarray as xr
 
+from latentphys.inference.answers import Answers, Prior, answer_record, describe_record
 from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
 from latentphys.inference.posterior import posterior_record
@@ -30,6 +31,7 @@ from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (
     ArgumentError,
     CohortError,
+    FitError,
     ModalityError,
     ModelFileError,
     UnitError,
@@ -66,6 +68,7 @@ class FittedModel:
         history: every term of the objective over training.
         about: how it was fitted: subjects, budget, seed, versions.
         calibration: the repair of its intervals that `calibrate` found, if any.
+        answers: what it needs beside the networks to answer questions; None without text.
     """
 
     model: StateSpaceModel
@@ -74,6 +77,7 @@ class FittedModel:
     history: History
     about: dict[str, Any]
     calibration: Calibration | None = None
+    answers: Answers | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -461,6 +465,82 @@ class FittedModel:
         prepared, clock = self.prepared(record), self.model.spec.state_rate_hz
         return prepared, spans_of(record, prepared, unit, self.window_s, clock)
 
+    def answer(
+        self,
+        record: Record,
+        question: str,
+        choices: Sequence[str] | None = None,
+        *,
+        prior: Prior = "training",
+        given: Sequence[str] | None = None,
+    ) -> xr.DataArray:
+        """The probability of each answer to a question about the report the record would have.
+
+        Warning:
+            It is what reports of the training kind say of such signals, their authors' habits
+            and errors included. It is not a diagnosis, and not for decisions on a person's care.
+            On LUDB's hundred training subjects it is no better than the reports' own shares
+            (`benchmarks/reports.py`): score it on your own people before it is used at all.
+
+        Args:
+            record: what is asked about.
+            question: "rhythm" or "electric axis" (`latentphys.recordings.findings.QUESTIONS`).
+            choices: some of the question's answers; all that training reports name when left out.
+            prior: "training": answers are as common as in training; "uniform": equally common,
+                by the pointwise mutual information of answer and signals.
+            given: modalities used; all signals, and no text, when left out.
+
+        Returns:
+            (choice,), summing to 1, with a temperature fitted on held-out training subjects.
+
+        Raises:
+            FitError: a model fitted without text.
+            ArgumentError: a question, choices or prior that there is not.
+            ModalityError: a modality the model was not fitted with.
+        """
+        answers, given = self._answers(), self._given(self.modalities if given is None else given)
+        return answer_record(
+            self.model,
+            answers,
+            self.prepared(record),
+            question,
+            choices,
+            prior,
+            given,
+            self.window_s,
+        )
+
+    def describe(
+        self, record: Record, top: int = 5, *, given: Sequence[str] | None = None
+    ) -> xr.DataArray:
+        """The findings a report of the record would likeliest have, each with its probability.
+
+        Candidates are findings that two training reports or more have, word for word; no text is
+        made. A finding no training report has is never named.
+
+        Warning:
+            A ranking of sentences by how reports of the training kind go with such signals. It
+            is not a diagnosis, and not for decisions on a person's care.
+
+        Args:
+            record: what is asked about.
+            top: how many.
+            given: modalities used; all signals, and no text, when left out.
+
+        Returns:
+            (finding,), the likeliest first, with coordinate `share`: how common each is in the
+            training reports.
+
+        Raises:
+            FitError: a model fitted without text.
+            ArgumentError: not a whole number of findings, one or more.
+            ModalityError: a modality the model was not fitted with.
+        """
+        answers, given = self._answers(), self._given(self.modalities if given is None else given)
+        top = whole_number("top", top, 1, "5 is usual.")
+        prepared = self.prepared(record)
+        return describe_record(self.model, answers, prepared, top, given, self.window_s)
+
     def filtered(self, record: Record, modality: str) -> xr.DataArray:
         """A signal as the model sees it: filtered, artefacts NaN, in its own units.
 
@@ -507,6 +587,8 @@ class FittedModel:
                 _check_units(record, name, spec.units)
         prepared = _in_units_of(self.model.spec, self.preprocessing).prepare(record)
         check_inputs(prepared, self.model.spec.inputs)
+        if self.answers is not None:
+            prepared = replace(prepared, tokens=self.answers.reader.read(record))
         return prepared
 
     def save(self, path: str | Path) -> None:
@@ -529,6 +611,8 @@ class FittedModel:
             "history": self.history.to_dict(),
             "about": self.about,
         }
+        if self.answers is not None:
+            card["answers"] = self.answers.to_dict()
         if self.calibration is not None:
             card["calibration"] = self.calibration.to_dict()
         save_model(path, self.model.state_dict(), card)
@@ -552,6 +636,8 @@ class FittedModel:
             preprocessing = Preprocessing.from_dict(card["preprocessing"], steps)
             repair = card.get("calibration")
             calibration = None if repair is None else Calibration.from_dict(repair)
+            told = card.get("answers")
+            answers = None if told is None else Answers.from_dict(told)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"{path} does not describe a model of this release: {error!r}. Load it with the "
@@ -559,7 +645,15 @@ class FittedModel:
             ) from error
         check_weights(model.state_dict(), weights)
         model.load_state_dict(weights)
-        return cls(model.eval(), preprocessing, window_s, history, about, calibration)
+        return cls(model.eval(), preprocessing, window_s, history, about, calibration, answers)
+
+    def _answers(self) -> Answers:
+        if self.answers is None:
+            raise FitError(
+                "questions about reports need a model that was fitted with them; this one reads "
+                f"{listed(self.modalities)} alone. Fit with text='report'."
+            )
+        return self.answers
 
     def _question(
         self,
@@ -572,12 +666,13 @@ class FittedModel:
     ) -> Question:
         check_modalities(self.model, [target], "target")
         if given is None:
-            given = [name for name in self.modalities if name != target]
+            known = (*self.modalities, *self.model.spec.texts)
+            given = [name for name in known if name != target]
         return Question(target, self._given(given), draws, level, self.window_s, seed, scaling)
 
     def _given(self, given: Sequence[str] | None) -> tuple[str, ...]:
         if given is None:
-            return self.modalities
+            return (*self.modalities, *self.model.spec.texts)
         if isinstance(given, str):
             raise ModalityError(f"given is a list of modalities, got {given!r}. Write [{given!r}].")
         check_modalities(self.model, given, "given")

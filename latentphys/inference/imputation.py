@@ -73,7 +73,7 @@ def check_modalities(model: StateSpaceModel, names: Sequence[str], what: str) ->
     Raises:
         ModalityError: names those there are.
     """
-    known = tuple(model.spec.sensors)
+    known = (*model.spec.sensors, *(model.spec.texts if what == "given" else ()))
     for name in names:
         if name not in known:
             raise ModalityError(

@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from latentphys.model.statespace import SensorSpec
+from latentphys.model.texts import TextSpec
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale, SignalPlan
+from latentphys.preparation.tokens import STOP, UNK, TextReader
 from latentphys.recordings.errors import FitError
 
 MOST_PER_STEP = 16
@@ -59,6 +61,14 @@ def sensors_of(
             "NaN throughout. Look at them with lp.plot_record."
         )
     return sensors
+
+
+def text_spec(reader: TextReader) -> TextSpec:
+    """What the model must know of the text that a reader reads."""
+    words = reader.known
+    unknown, stop = words.id_of(UNK), words.id_of(STOP)
+    stops = () if stop == unknown else (stop,)
+    return TextSpec(reader.name, len(words), unknown, stops, words.digest)
 
 
 def _without_samples(signal: PreparedSignal) -> PreparedSignal:

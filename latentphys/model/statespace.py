@@ -27,9 +27,10 @@ from latentphys.model.guides import make_guide
 from latentphys.model.keys import key_of
 from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
+from latentphys.model.texts import TextEmission, TextEncoder, TextEvidence, TextSpec
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import SCALE_FLOOR, GatedTransition, LinearTransition
-from latentphys.preparation.batch import Batch
+from latentphys.preparation.batch import Batch, Tokens
 from latentphys.recordings.errors import FitError
 
 TRANSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = {
@@ -93,6 +94,7 @@ class ModelSpec:
         channels: "sum" of a modality's channels' evidence, or "attention" among them before it.
         private_dim: of z, the numbers each modality has to itself.
         align_dim: of the unit vectors that contrastive terms compare; 0 without them.
+        text: the static text it reads and emits, from the shared part of z; None for none.
 
     Raises:
         FitError: a part that there is not, or private parts that leave nothing shared.
@@ -113,6 +115,7 @@ class ModelSpec:
     channels: str = "sum"
     private_dim: int = 0
     align_dim: int = 0
+    text: TextSpec | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -139,6 +142,11 @@ class ModelSpec:
         return range(start, start + self.private_dim)
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The name of its text, if any."""
+        return (self.text.name,) if self.text else ()
+
+    @property
     def input_dim(self) -> int:
         """Size of u."""
         return len(self.inputs)
@@ -159,8 +167,10 @@ class ModelSpec:
             for name, spec in plain["sensors"].items()
         }
         widths, inputs = tuple(plain["widths"]), tuple(plain["inputs"])
+        text = TextSpec.from_dict(plain["text"]) if plain.get("text") else None
+        made = {"sensors": sensors, "widths": widths, "inputs": inputs, "text": text}
         try:
-            return cls(**{**plain, "sensors": sensors, "widths": widths, "inputs": inputs})
+            return cls(**{**plain, **made})
         except FitError as error:
             raise TypeError(str(error)) from error
 
@@ -213,6 +223,9 @@ class StateSpaceModel(nn.Module):
                 spec.noise_floor,
                 reads=(*range(shared), *spec.private_of(name)) if private else None,
             )
+        if spec.text is not None:  # last, so that the others' weights are drawn as without it
+            self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
+            self.text_emission = TextEmission(spec.text, shared, spec.dropout)
 
     def prior(self, batch: Batch) -> Trajectory:
         """p(z_{1:T} | u_{1:T}) over the windows of a batch."""
@@ -244,7 +257,21 @@ class StateSpaceModel(nn.Module):
         if self.spec.private_dim:
             sensors = {name: self._in_place(name, sensor) for name, sensor in sensors.items()}
         private = self.spec.latent_dim - self.spec.shared_dim
-        return Evidence(sensors, (len(batch), batch.steps, self.spec.evidence_dim + private))
+        shape = (len(batch), batch.steps, self.spec.evidence_dim + private)
+        return Evidence(sensors, shape, self._text_evidence(batch, private))
+
+    def _text_evidence(self, batch: Batch, private: int) -> TextEvidence | None:
+        """What the batch's texts say, of the shared part of z alone; None without texts."""
+        tokens = self.tokens_of(batch)
+        if tokens is None:
+            return None
+        own = self.text_encoder(tokens)
+        precision, weighted = (F.pad(x, (0, private)) for x in (own.precision, own.weighted))
+        return replace(own, precision=precision, weighted=weighted)
+
+    def tokens_of(self, batch: Batch) -> Tokens | None:
+        """The batch's texts, if they are the model's; None for a model without text."""
+        return batch.tokens if batch.tokens and batch.tokens.name in self.spec.texts else None
 
     def _in_place(self, modality: str, sensor: SensorEvidence) -> SensorEvidence:
         """Its private evidence in its own columns, after the shared ones; zero in the others'."""
@@ -316,6 +343,10 @@ class StateSpaceModel(nn.Module):
                     z, nuisance, self.name_index(name, batch), batch.offset[name]
                 )
                 pyro.sample(f"x_{name}", emission.mask(mask).to_event(3), obs=values)
+            if tokens := self.tokens_of(batch):
+                told = self.text_emission
+                words = told(told.pool(z), tokens).mask(told.scored(tokens))
+                pyro.sample(f"w_{tokens.name}", words.to_event(1), obs=tokens.ids)
         return z
 
     def guide(self, batch: Batch, kl_weight: float = 1.0) -> None:

@@ -92,6 +92,8 @@ class PreparedRecord:
         duration_s: length of the recording.
         input_names: of the rows of `inputs`; input_1, input_2, ... when left out (input, if one).
         inputs_time_s: (time,) seconds of the inputs; None when sample i is at i / rate.
+        tokens: text's name -> its token ids (token,), of texts that are there.
+        texts: the same texts in words.
     """
 
     record: str
@@ -102,6 +104,8 @@ class PreparedRecord:
     duration_s: float
     input_names: tuple[str, ...] = ()
     inputs_time_s: NDArray[np.float64] | None = None
+    tokens: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Name the inputs as `Record.from_arrays` does."""

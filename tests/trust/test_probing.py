@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from latentphys.recipes.recipe import recipe
 from scipy.stats import spearmanr
 from sklearn.metrics import (
     accuracy_score,
@@ -26,7 +27,6 @@ from latentphys.api import fit
 from latentphys.fitted import FittedModel
 from latentphys.preparation.preprocessing import Preprocessing
 from latentphys.preparation.spans import Spans
-from latentphys.recipes.recipe import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, LabelError, SplitError
 from latentphys.recordings.reading import read
