@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from latentphys.model.emissions import Likelihood
 from latentphys.model.statespace import SensorSpec
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale, SignalPlan
 from latentphys.recordings.errors import FitError
@@ -46,7 +47,7 @@ def sensors_of(
         sensors[name] = SensorSpec(
             size=int(np.clip(round(rate / state_rate_hz), 1, MOST_PER_STEP)),
             channels=tuple(channel for channel, _ in count.most_common()),
-            likelihood="student_t" if name in HEAVY_TAILED else "normal",
+            likelihood=_likelihood(name, signals),
             rate_hz=rate,
             units=units.most_common(1)[0][0],
             location=float(np.median(np.concatenate([s.scale.location for s in signals]))),
@@ -59,6 +60,13 @@ def sensors_of(
             "NaN throughout. Look at them with lp.plot_record."
         )
     return sensors
+
+
+def _likelihood(name: str, signals: Sequence[PreparedSignal]) -> Likelihood:
+    """The family of one modality's samples."""
+    if all(signal.binary for signal in signals):
+        return "bernoulli"
+    return "student_t" if name in HEAVY_TAILED else "normal"
 
 
 def _without_samples(signal: PreparedSignal) -> PreparedSignal:
