@@ -27,10 +27,9 @@ RECIPE = Recipe(
     model={
         "latent_dim": 32,
         "evidence_dim": 64,
-        "guide": "lru",
         "widths": (128, 128),
         "width": 128,
-        "dropout": 0.2,
+        "dropout": 0.05,  # 0.2 widens the posterior: 0.25 nats a step worse
     },
     plans={"notes": SignalPlan(binary=True)},
     augmentation={"tempo": 0.0, "gain": 0.0, "noise": 0.0, "lag_s": 0.0, "one_channel": 0.0},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,8 @@ def test_the_loss_is_the_papers_bound(make_model: Callable[..., StateSpaceModel]
     assert sensors["notes"].likelihood == "bernoulli"
     model = make_model(sensors=sensors, **{**chosen.model, **SMALL, "state_rate_hz": 1.0})
     batch = collate(records, tile(records, 7.0, 7.0, 1.0), [0, 1], ("notes",))
-    batch = type(batch)(
-        **{
-            **batch.__dict__,
-            "values": {"notes": batch.values["notes"].double()},
-            "offset": {"notes": batch.offset["notes"].double()},
-        }
-    )
+    values, offset = batch.values["notes"].double(), batch.offset["notes"].double()
+    batch = replace(batch, values={"notes": values}, offset={"notes": offset})
     torch.manual_seed(3)
     loss = score_batch(model, batch, chosen.objective, torch.Generator()).loss
 
