@@ -401,7 +401,7 @@ class FittedModel:
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
         """
-        form, given = Form(unit, per_modality, pooled), self._given(given)
+        form, given = Form(unit, per_modality, pooled), self._signals(given)
         records = [data] if isinstance(data, Record) else _records(data)
         # A generator: a cohort's records are prepared one at a time.
         prepared = (self._with_spans(record, unit) for record in records)
@@ -453,7 +453,7 @@ class FittedModel:
         Warns:
             UserWarning: subjects that the model was fitted or chosen on are among them.
         """
-        request = ProbeRequest(labels, unit, kind, self._given(given), folds, seed)
+        request = ProbeRequest(labels, unit, kind, self._signals(given), folds, seed)
         if not isinstance(cohort, Cohort):
             raise ArgumentError(
                 f"a probe takes a Cohort, got {type(cohort).__name__}. Put records together as "
@@ -498,7 +498,7 @@ class FittedModel:
             ArgumentError: a question, choices or prior that there is not.
             ModalityError: a modality the model was not fitted with.
         """
-        answers, given = self._answers(), self._given(self.modalities if given is None else given)
+        answers, given = self._answers(), self._signals(given)
         return answer_record(
             self.model,
             answers,
@@ -536,7 +536,7 @@ class FittedModel:
             ArgumentError: not a whole number of findings, one or more.
             ModalityError: a modality the model was not fitted with.
         """
-        answers, given = self._answers(), self._given(self.modalities if given is None else given)
+        answers, given = self._answers(), self._signals(given)
         top = whole_number("top", top, 1, "5 is usual.")
         prepared = self.prepared(record)
         return describe_record(self.model, answers, prepared, top, given, self.window_s)
@@ -669,6 +669,10 @@ class FittedModel:
             known = (*self.modalities, *self.model.spec.texts)
             given = [name for name in known if name != target]
         return Question(target, self._given(given), draws, level, self.window_s, seed, scaling)
+
+    def _signals(self, given: Sequence[str] | None) -> tuple[str, ...]:
+        """Every sensor and no text unless it is asked for: a report tells the label."""
+        return self._given(self.modalities if given is None else given)
 
     def _given(self, given: Sequence[str] | None) -> tuple[str, ...]:
         if given is None:

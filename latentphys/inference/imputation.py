@@ -14,8 +14,7 @@ from torch import Tensor
 
 from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
-from latentphys.model.emissions import PatchEmission
-from latentphys.model.statespace import StateSpaceModel
+from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import places
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
 from latentphys.recordings.arguments import number_between, whole_number
@@ -184,7 +183,7 @@ class _Answer:
         sample: NDArray[np.int64],
         loc: Tensor,
         scale: Tensor,
-        emission: PatchEmission,
+        emission: Emission,
         level: float,
         units: Scale,
     ) -> None:

@@ -19,6 +19,8 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from latentphys.model.alignment import AlignmentHead
+from latentphys.model.binary_emissions import BinaryEmission
+from latentphys.model.binary_encoders import BinaryEncoder
 from latentphys.model.distributions import GaussMarkov, Trajectory
 from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
@@ -44,6 +46,8 @@ CHOICES = {
     "channels": ("sum", "attention"),
 }
 
+Encoder = SensorEncoder | BinaryEncoder
+Emission = PatchEmission | BinaryEmission
 Spoken = TypeVar("Spoken", SensorEvidence, TraceEvidence)
 UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
 # A number a model, for Pyro's store: a copy of a model gets its own, and no number comes twice.
@@ -58,7 +62,8 @@ class SensorSpec:
     Attributes:
         size: cosines (and grid points) a state step.
         channels: channel names trained on, the commonest first.
-        likelihood: "normal" or "student_t".
+        likelihood: "normal", "student_t", or "bernoulli" of values 0 and 1 whose channels are
+            encoded and emitted together.
         rate_hz: samples a second in training; an absent sensor is imputed at it.
         units: of the sensor.
         location, scale: the training subjects' typical scaling, for a sensor never seen.
@@ -204,25 +209,9 @@ class StateSpaceModel(nn.Module):
         self.encoders = nn.ModuleDict()
         self.emissions = nn.ModuleDict()
         for name, sensor in spec.sensors.items():
-            basis = LocalBasis(sensor.size)
-            self.encoders[key_of(name)] = SensorEncoder(
-                basis,
-                spec.evidence_dim + spec.private_dim,
-                spec.nuisance_dim,
-                sensor.channels,
-                spec.width,
-                spec.dropout,
-                attends=spec.channels == "attention",
-            )
-            self.emissions[key_of(name)] = PatchEmission(
-                basis,
-                spec.latent_dim,
-                spec.nuisance_dim,
-                sensor.channels,
-                sensor.likelihood,
-                spec.noise_floor,
-                reads=(*range(shared), *spec.private_of(name)) if private else None,
-            )
+            reads = (*range(shared), *spec.private_of(name)) if private else None
+            networks = _sensor_networks(spec, sensor, reads)
+            self.encoders[key_of(name)], self.emissions[key_of(name)] = networks
         if spec.text is not None:  # last, so that the others' weights are drawn as without it
             self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
             self.text_emission = TextEmission(spec.text, shared, spec.dropout)
@@ -314,13 +303,23 @@ class StateSpaceModel(nn.Module):
         sensors = self.spec.sensors.items()
         return max(self.encoder(name).reach + sensor.reach for name, sensor in sensors)
 
-    def encoder(self, modality: str) -> SensorEncoder:
+    def encoder(self, modality: str) -> Encoder:
         """The encoder of a modality."""
-        return cast(SensorEncoder, self.encoders[key_of(modality)])
+            reads = (*range(shared), *spec.private_of(name)) if private else None
+            networks = _sensor_networks(spec, sensor, reads)
+            self.encoders[key_of(name)], self.emissions[key_of(name)] = networks
+        if spec.text is not None:  # last, so that the others' weights are drawn as without it
+            self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
+            self.text_emission = TextEmission(spec.text, shared, spec.dropout)
 
-    def emission(self, modality: str) -> PatchEmission:
+    def emission(self, modality: str) -> Emission:
         """The emission of a modality."""
-        return cast(PatchEmission, self.emissions[key_of(modality)])
+            reads = (*range(shared), *spec.private_of(name)) if private else None
+            networks = _sensor_networks(spec, sensor, reads)
+            self.encoders[key_of(name)], self.emissions[key_of(name)] = networks
+        if spec.text is not None:  # last, so that the others' weights are drawn as without it
+            self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
+            self.text_emission = TextEmission(spec.text, shared, spec.dropout)
 
     def name_index(self, modality: str, batch: Batch) -> Tensor:
         """(batch, channel) rows of the modality's channel-name embedding."""
@@ -368,3 +367,35 @@ class StateSpaceModel(nn.Module):
 
     def _observed(self, batch: Batch) -> list[str]:
         return [name for name in self.spec.sensors if name in batch.values]
+
+
+def _sensor_networks(
+    spec: ModelSpec, sensor: SensorSpec, reads: tuple[int, ...] | None
+) -> tuple[Encoder, Emission]:
+    """Encoder and emission of one modality; `reads` is what of z it is emitted from."""
+    said = spec.evidence_dim + spec.private_dim
+    if sensor.likelihood == "bernoulli":
+        return (
+            BinaryEncoder(said, spec.nuisance_dim, sensor.channels, spec.width, spec.dropout),
+            BinaryEmission(spec.latent_dim, sensor.channels, reads=reads),
+        )
+    basis = LocalBasis(sensor.size)
+    encoder = SensorEncoder(
+        basis,
+        said,
+        spec.nuisance_dim,
+        sensor.channels,
+        spec.width,
+        spec.dropout,
+        attends=spec.channels == "attention",
+    )
+    emission = PatchEmission(
+        basis,
+        spec.latent_dim,
+        spec.nuisance_dim,
+        sensor.channels,
+        sensor.likelihood,
+        spec.noise_floor,
+        reads=reads,
+    )
+    return encoder, emission
