@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from latentphys.recipes.recipe import Recipe, recipe
 from numpy.typing import NDArray
 
 from latentphys.learning.specification import sensors_of
@@ -34,6 +33,7 @@ from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.batch import Batch, collate
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.windows import WindowIndex
+from latentphys.recipes.catalogue import Recipe, recipe
 from latentphys.recordings.record import Record
 
 Roll = NDArray[np.float64]

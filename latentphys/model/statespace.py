@@ -305,21 +305,11 @@ class StateSpaceModel(nn.Module):
 
     def encoder(self, modality: str) -> Encoder:
         """The encoder of a modality."""
-            reads = (*range(shared), *spec.private_of(name)) if private else None
-            networks = _sensor_networks(spec, sensor, reads)
-            self.encoders[key_of(name)], self.emissions[key_of(name)] = networks
-        if spec.text is not None:  # last, so that the others' weights are drawn as without it
-            self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
-            self.text_emission = TextEmission(spec.text, shared, spec.dropout)
+        return cast(Encoder, self.encoders[key_of(modality)])
 
     def emission(self, modality: str) -> Emission:
         """The emission of a modality."""
-            reads = (*range(shared), *spec.private_of(name)) if private else None
-            networks = _sensor_networks(spec, sensor, reads)
-            self.encoders[key_of(name)], self.emissions[key_of(name)] = networks
-        if spec.text is not None:  # last, so that the others' weights are drawn as without it
-            self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
-            self.text_emission = TextEmission(spec.text, shared, spec.dropout)
+        return cast(Emission, self.emissions[key_of(modality)])
 
     def name_index(self, modality: str, batch: Batch) -> Tensor:
         """(batch, channel) rows of the modality's channel-name embedding."""

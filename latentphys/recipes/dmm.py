@@ -15,7 +15,7 @@ Source:
 
 from latentphys.learning.objective import Objective
 from latentphys.preparation.preprocessing import SignalPlan
-from latentphys.recipes.recipe import Recipe
+from latentphys.recipes.catalogue import Recipe
 
 RECIPE = Recipe(
     name="dmm",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from latentphys.recipes.recipe import recipe
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from latentphys.api import fit, load
@@ -17,6 +16,7 @@ from latentphys.learning.specification import sensors_of
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import collate
 from latentphys.preparation.windows import tile
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.record import Record
 
 SMALL = {"latent_dim": 4, "evidence_dim": 8, "widths": (16, 16), "width": 16, "dropout": 0.0}

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from latentphys.recipes.recipe import recipe
 from scipy.stats import spearmanr
 from sklearn.metrics import (
     accuracy_score,
@@ -27,6 +26,7 @@ from latentphys.api import fit
 from latentphys.fitted import FittedModel
 from latentphys.preparation.preprocessing import Preprocessing
 from latentphys.preparation.spans import Spans
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, LabelError, SplitError
 from latentphys.recordings.reading import read
