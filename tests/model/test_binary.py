@@ -132,6 +132,8 @@ def test_evidence_is_zero_where_nothing_is_observed_and_hears_names_in_any_order
     assert not said.precision[:, 4].any()
     assert not said.weighted[:, 4].any()
     assert bool((said.precision[:, :4] > 0).any(-1).all())
+    assert not said.nuisance.loc.any()
+    assert bool((said.nuisance.scale == 1.0).all())
     order = [2, 0, 3, 1]
     shuffled = replace(
         batch,

@@ -72,12 +72,12 @@ def test_the_loss_is_the_papers_bound(make_model: Callable[..., StateSpaceModel]
 
 def test_it_learns_is_saved_and_loaded_and_imputes_probabilities(tmp_path: Path) -> None:
     melodies = _melodies()
-    chosen = recipe("dmm", model=SMALL, window_s=20.0)
-    fitted = fit(melodies, steps=200, recipe=chosen, held_out=0.0, progress=False)
+    quick = {"learning_rate": 1e-2}
+    chosen = recipe("dmm", model=SMALL, window_s=20.0, training=quick)
+    fitted = fit(melodies, steps=120, recipe=chosen, held_out=0.0, progress=False)
     losses = [-row["elbo"] for row in fitted.history.rows]
-    # Independent notes cost 4.1 nats a step, the chord known 1.4.
-    assert losses[-1] < 3.6
-    assert losses[-1] < losses[1]
+    # Independent notes cost 3.7 nats a step (a tenth unheard), the chord known 1.4.
+    assert losses[-1] < 3.2
     fitted.save(tmp_path / "dmm")
     again = load(tmp_path / "dmm")
     held = melodies[0].signals["notes"].values
@@ -88,6 +88,7 @@ def test_it_learns_is_saved_and_loaded_and_imputes_probabilities(tmp_path: Path)
     )
     assert ((mean > 0) & (mean < 1)).all()
     assert set(np.unique(draws)) == {0.0, 1.0}
+    assert np.abs(draws.mean(0) - mean).mean() < 0.1
     assert set(np.unique(imputed["upper"].values)) <= {0.0, 1.0}
     np.testing.assert_allclose(imputed["sd"].values, np.sqrt(mean * (1 - mean)), atol=0.02)
     assert mean[held == 1].mean() > mean[held == 0].mean() + 0.2
