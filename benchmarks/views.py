@@ -1,0 +1,66 @@
+"""What another look at a batch costs: encode once, marginalise many.
+
+    python benchmarks/views.py [--repeats 15]
+
+A training step (loss and gradient) of the default model and batch, with every term of the
+objective added in turn; the ratio is to the step with the ELBO alone, medians of one run in which
+the ways take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from statistics import median
+
+import torch
+
+import latentphys as lp
+from latentphys.learning.objective import Objective, score_batch
+from latentphys.learning.specification import sensors_of
+from latentphys.model.statespace import ModelSpec, StateSpaceModel
+from latentphys.preparation.loading import WindowLoader
+from latentphys.preparation.preprocessing import default_preprocessing
+from latentphys.recipes.statespace import RECIPE
+
+ALONE = {"cross": 0.0, "miss": 0.0}
+WAYS = {
+    "ELBO alone": Objective(**ALONE),
+    "+ L_miss of one subset": Objective(cross=0.0),
+    "+ L_cross of one subset, 2 draws": Objective(draws=2, miss=0.0),
+    "+ L_cross of one subset, 4 draws": Objective(miss=0.0),
+    "+ L_mask, 2 draws": Objective(**ALONE, mask=1.0, draws=2),
+    "+ L_align, every sensor alone": Objective(**ALONE, align=1.0, alignment="posterior"),
+    "default (cross, miss)": Objective(),
+    "default, two subsets": Objective(views=2),
+    "default, three subsets": Objective(views=3),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    cohort = lp.simulate(6, 2.0, seed=0, absent=0.0).keep("ecg", "ppg", "resp")
+    records = [default_preprocessing().prepare(record) for record in cohort]
+    sensors, clock = sensors_of(records, RECIPE.state_rate_hz), RECIPE.state_rate_hz
+    model = StateSpaceModel(ModelSpec(sensors, clock))
+    steps = round(RECIPE.window_s * clock)
+    batch = WindowLoader(records, tuple(sensors), steps, clock, RECIPE.batch_size).batch(0)
+    taken: dict[str, list[float]] = {name: [] for name in WAYS}
+    for _ in range(options.repeats + 1):
+        for name, objective in WAYS.items():
+            start = time.process_time()
+            score_batch(model, batch, objective, torch.Generator().manual_seed(0)).loss.backward()
+            taken[name].append(time.process_time() - start)
+            model.zero_grad()
+    seconds = {name: median(values[1:]) for name, values in taken.items()}
+    print(f"{torch.get_num_threads()} threads, {RECIPE.batch_size} windows, processor time a step")
+    for name, own in seconds.items():
+        print(f"{name:36} {1000 * own:7.1f} ms  {own / seconds['ELBO alone']:5.2f}")
+    one, two, three = (seconds[n] for n in list(WAYS)[-3:])
+    print(f"each further subset: {100 * (three - one) / 2 / one:.0f} % of a default step")
+
+
+if __name__ == "__main__":
+    main()
