@@ -26,7 +26,7 @@ class Audit:
 
     Example:
         >>> nan = float("nan")
-        >>> one = Finding("lag", "Delays stay.", "slope", 0.1, 0.0, 0.2, "untrained", nan, "worry", "?")
+        >>> one = Finding("lag", "Delays stay.", "slope", 0.1, 0.0, 0.2, "", nan, "worry", "No.")
         >>> Audit((one,)).worries(), Audit((one,)).worries(["leakage"])
         (('lag',), ())
     """

@@ -23,6 +23,7 @@ from latentphys.trust.resampling import SubjectBootstrap
 Array = NDArray[np.float64]
 LONGEST_S = 240.0  # of each record, its middle: beats by the hundred, and an audit in minutes
 FEATURE_S = 16.0  # of signal behind one row of features: several breaths
+CONTROLS = 4  # records that an untrained network is asked about: its answer needs no interval
 TINY = 1e-6
 UNTRAINED = "the same network untrained"
 

@@ -55,7 +55,9 @@ def collapse(case: Case) -> list[Finding]:
     ]
 
 
-def _active(case: Case, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.int64]:
+def _active(
+    case: Case, first: NDArray[np.float64], second: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """(resample,): active numbers of these people, and of people drawn again."""
     variance = case.bootstrap.means(second) - case.bootstrap.means(first) ** 2
     return (variance > ACTIVE).sum(-1)

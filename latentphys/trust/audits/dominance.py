@@ -2,9 +2,9 @@
 
     V(S) = -1/2 sum_k log E_t[(z_k - E[z_k | S])^2],  z ~ q(z | all)      phi_m = Shapley value of V
 
-V(S) - V(0) is what S saves in telling the full posterior's state, step by step, with an error of the
-best size: a guide too sure of itself when sensors are absent costs no more than its error. V(0)
-tells by the record's mean. The phi_m add up to all that is saved. The cooperation term
+V(S) - V(0) is what S saves in telling the full posterior's state, step by step, with an error of
+the best size: a guide too sure of itself when sensors are absent costs no more than its error.
+V(0) tells by the record's mean. The phi_m add up to all that is saved. The cooperation term
 V(M) - V(0) - sum_m (V(m) - V(0)) is above 0 where sensors say more together than apart, below
 where they repeat one another. The perceptual score P_m is the share of what is saved that is lost
 when sensor m is another person's.
@@ -33,7 +33,7 @@ from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence
 from latentphys.recordings.errors import listed
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import UNTRAINED, Case, complete
+from latentphys.trust.audits.case import Case, complete
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.resampling import SubjectBootstrap
 
@@ -59,13 +59,10 @@ def dominance(case: Case) -> list[Finding]:
         ]
     said = _said(case)
     share = said.share()
-    control = float(_said(case.untrained).share()[0][0].min())
-    return [_finding(said, share, control, names)]
+    return [_finding(said, share, names)]
 
 
-def _finding(
-    said: _Said, share: tuple[Array, Array, Array], control: float, names: Sequence[str]
-) -> Finding:
+def _finding(said: _Said, share: tuple[Array, Array, Array], names: Sequence[str]) -> Finding:
     least, most = int(share[0].argmin()), int(share[0].argmax())
     ignored = [name for name, own in zip(names, share[0], strict=True) if own < IGNORED]
     if share[0][most] > ALONE:
@@ -90,8 +87,8 @@ def _finding(
         float(share[0][least]),
         float(share[1][least]),
         float(share[2][least]),
-        UNTRAINED,
-        control,
+        "equal shares",
+        1.0 / len(names),
         "worry" if ignored or share[0][most] > ALONE else "fine",
         words,
         {
@@ -147,19 +144,16 @@ def _said(case: Case) -> _Said:
         swapped = _swapped(case, evidence[k], evidence[_other(records, k)])
         perceived.setdefault(record.subject, []).append(swapped)
         if k == 0:
-            times = (np.arange(v.shape[-1]) + 0.5) * case.fitted.window_s
+            times: Array = (np.arange(v.shape[-1]) + 0.5) * case.fitted.window_s
             first = (record.record, times, shapley(v, len(names)))
     v = case.by_subject(values)
     perceptual = case.by_subject(perceived)
     alone = [v[1 << m] - v[0] for m in range(len(names))]
     whole = np.nanmean(v[-1] - v[0])
-    return _Said(
-        shapley(v, len(names)),
-        case.bootstrap,
-        np.nanmean(perceptual, axis=1) / max(whole, 1e-9),
-        float(np.nanmean(v[-1] - v[0] - np.sum(alone, axis=0))),
-        *first,
-    )
+    perceptual_score = np.nanmean(perceptual, axis=1) / max(whole, 1e-9)
+    together = float(np.nanmean(v[-1] - v[0] - np.sum(alone, axis=0)))
+    phi = shapley(v, len(names))
+    return _Said(phi, case.bootstrap, perceptual_score, together, *first)
 
 
 def shapley(values: Array, players: int) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import UNTRAINED, Case
+from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case
 from latentphys.trust.audits.edits import all_shifted, amplified, at_tempo, noisy
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.audits.readout import beats_a_minute, read_off
@@ -66,7 +66,11 @@ def _nuisance(case: Case, name: str, edits: Mapping[str, Edit], what: str) -> Fi
     raw = _moved(case, lambda own, r: own.raw_features(r), {worst: edits[worst]})[worst]
     fine = float(value) < MOST_MOVED
     words = f"{what} ({worst}) moves the state {float(value):.2f} of the way to another person. "
-    words += "It is ignored." if fine else f"The state encodes {name}: normalise it, or vary it in training."
+    words += (
+        "It is ignored."
+        if fine
+        else f"The state encodes {name}: normalise it, or vary it in training."
+    )
     return Finding(
         f"dose: {name}",
         f"{what} leaves the state where it is.",
@@ -120,7 +124,7 @@ def _tempo(case: Case) -> Finding:
         return not_tested("dose: heart rate", hypothesis, "Needs an ECG or a pulse of two people.")
     told, planted = _rates(case, records, sensor)
     slope, low, high = case.bootstrap.bounds(_slope(told, planted))
-    control = float(np.nanmean(_slope(*_rates(case.untrained, records, sensor))))
+    control = float(np.nanmean(_slope(*_rates(case.untrained, records[:CONTROLS], sensor))))
     fine = LEAST_SLOPE <= float(slope) <= MOST_SLOPE
     words = f"10 beats a minute more are told as {10 * float(slope):.1f}, read off the {sensor}. "
     words += "" if fine else "The state does not follow the heart: fit for longer."

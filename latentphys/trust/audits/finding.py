@@ -54,7 +54,9 @@ class Finding:
         if math.isnan(self.value):
             return "-"
         bounds = "" if math.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]"
-        beside = "" if math.isnan(self.control_value) else f" ({self.control}: {self.control_value:.3g})"
+        beside = (
+            "" if math.isnan(self.control_value) else f" ({self.control}: {self.control_value:.3g})"
+        )
         return f"{self.value:.3g}{bounds}{beside}"
 
     def to_dict(self) -> dict[str, Any]:

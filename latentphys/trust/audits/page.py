@@ -120,7 +120,9 @@ def _lines(
             if b is not None and math.isfinite(b)
         )
         colour = SERIES[k % len(SERIES)]
-        parts.append(f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'/>")
+        parts.append(
+            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'/>"
+        )
         parts.append(
             f"<text x='{WIDTH + 5:.0f}' y='{20 + 16 * k}' font-size='12' fill='{colour}'>"
             f"{escape(name)}</text>"
