@@ -50,12 +50,13 @@ class Case:
 
     @cached_property
     def records(self) -> tuple[Record, ...]:
-        """The middle of every record, with the model's sensors alone."""
+        """The middle of every record with a sample, with the model's sensors alone."""
         found = []
         for record in self.cohort:
             names = [name for name in record.modalities if name in self.names]
-            if names:
-                found.append(_middle(record.keep(*names)))
+            kept = _middle(record.keep(*names)) if names else None
+            if kept is not None and observed(self.fitted.prepare(kept), self.names):
+                found.append(kept)
         return tuple(found)
 
     @property
@@ -89,7 +90,7 @@ class Case:
         """
         shape = np.shape(next(iter(values.values()))[0])
         rows = [
-            np.nanmean(values[s], axis=0) if values.get(s) else np.full(shape, np.nan)
+            mean_of(np.array(values[s]), axis=0) if values.get(s) else np.full(shape, np.nan)
             for s in self.subjects
         ]
         return np.stack(rows, axis=-1).astype(np.float64)
@@ -161,9 +162,15 @@ def _middle(record: Record) -> Record:
     return record.crop(start, start + LONGEST_S)
 
 
-def _mean(x: Array) -> Array:
+def mean_of(x: Array, axis: int = -1) -> Array:
+    """Mean of what is finite; NaN where nothing is."""
     seen = np.isfinite(x)
-    return np.asarray(np.where(seen, x, 0.0).sum(1) / np.maximum(seen.sum(1), 1))
+    total, count = np.where(seen, x, 0.0).sum(axis), seen.sum(axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _mean(x: Array) -> Array:
+    return np.nan_to_num(mean_of(x))
 
 
 def _centred(x: Array) -> Array:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from latentphys.model.distributions import kl_along
-from latentphys.trust.audits.case import UNTRAINED, Case
+from latentphys.trust.audits.case import UNTRAINED, Case, mean_of
 from latentphys.trust.audits.finding import Finding
 
 HYPOTHESIS = "The posterior state moves with what was recorded, in more than one of its numbers."
@@ -28,7 +28,7 @@ def collapse(case: Case) -> list[Finding]:
     counts = _active(case, first, second)
     _, low_n, high_n = case.bootstrap.bounds(nats)
     value, (low, high) = float(counts[0]), np.percentile(counts[1:], [2.5, 97.5])
-    rate, total = float(np.nanmean(nats)), case.fitted.model.spec.latent_dim
+    rate, total = float(mean_of(nats)), case.fitted.model.spec.latent_dim
     ours = case.untrained
     control = float(_active(ours, *_moments(ours)[:2])[0])
     collapsed = value < min(LEAST_ACTIVE, total) or rate < LEAST_NATS

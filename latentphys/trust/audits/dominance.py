@@ -33,7 +33,7 @@ from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence
 from latentphys.recordings.errors import listed
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import Case, complete
+from latentphys.trust.audits.case import Case, complete, mean_of
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.resampling import SubjectBootstrap
 
@@ -120,7 +120,7 @@ class _Said:
 
     def nats(self) -> Array:
         """(modality,), a step."""
-        return np.asarray(np.nanmean(self.phi, axis=1))
+        return mean_of(self.phi)
 
     def share(self) -> tuple[Array, Array, Array]:
         """Estimate, low and high of phi_m / sum phi, (modality,) each."""
@@ -144,14 +144,14 @@ def _said(case: Case) -> _Said:
         swapped = _swapped(case, evidence[k], evidence[_other(records, k)])
         perceived.setdefault(record.subject, []).append(swapped)
         if k == 0:
-            times: Array = (np.arange(v.shape[-1]) + 0.5) * case.fitted.window_s
+            times = (np.arange(v.shape[-1], dtype=np.float64) + 0.5) * case.fitted.window_s
             first = (record.record, times, shapley(v, len(names)))
     v = case.by_subject(values)
     perceptual = case.by_subject(perceived)
     alone = [v[1 << m] - v[0] for m in range(len(names))]
-    whole = np.nanmean(v[-1] - v[0])
-    perceptual_score = np.nanmean(perceptual, axis=1) / max(whole, 1e-9)
-    together = float(np.nanmean(v[-1] - v[0] - np.sum(alone, axis=0)))
+    whole = float(mean_of(v[-1] - v[0]))
+    perceptual_score = mean_of(perceptual) / max(whole, 1e-9)
+    together = float(mean_of(v[-1] - v[0] - np.sum(alone, axis=0)))
     phi = shapley(v, len(names))
     return _Said(phi, case.bootstrap, perceptual_score, together, *first)
 

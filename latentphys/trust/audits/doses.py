@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case
-from latentphys.trust.audits.edits import all_shifted, amplified, at_tempo, noisy
+from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case, mean_of
+from latentphys.trust.audits.edits import ABSOLUTE, all_shifted, amplified, at_tempo, noisy
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.audits.readout import beats_a_minute, read_off
 
@@ -47,6 +47,7 @@ def _gains(case: Case) -> dict[str, Edit]:
     return {
         f"{name} x{gain:g}": lambda r, name=name, gain=gain: amplified(r, {name: gain})  # type: ignore[misc]
         for name in case.names
+        if name not in ABSOLUTE
         for gain in GAINS
     }
 
@@ -55,15 +56,19 @@ def _noises(case: Case) -> dict[str, Edit]:
     return {
         name: lambda r, name=name: noisy(r, name, NOISE, np.random.default_rng(case.seed))  # type: ignore[misc]
         for name in case.names
+        if name not in ABSOLUTE
     }
 
 
 def _nuisance(case: Case, name: str, edits: Mapping[str, Edit], what: str) -> Finding:
     """The worst of some edits that should not matter."""
     moved = _moved(case, lambda own, r: own.features(r), edits)
-    worst = max(moved, key=lambda edit: np.nanmean(moved[edit]))
+    if not moved:
+        why = "No sensor of the model is a waveform."
+        return not_tested(f"dose: {name}", f"{what} leaves the state where it is.", why)
+    worst = max(moved, key=lambda edit: float(mean_of(moved[edit])))
     value, low, high = case.bootstrap.bounds(moved[worst])
-    raw = _moved(case, lambda own, r: own.raw_features(r), {worst: edits[worst]})[worst]
+    raw = _moved(case, lambda own, r: own.raw_features(r), {worst: edits[worst]})
     fine = float(value) < MOST_MOVED
     words = f"{what} ({worst}) moves the state {float(value):.2f} of the way to another person. "
     words += (
@@ -79,10 +84,10 @@ def _nuisance(case: Case, name: str, edits: Mapping[str, Edit], what: str) -> Fi
         float(low),
         float(high),
         "raw features",
-        float(np.nanmean(raw)),
+        float(mean_of(raw[worst])) if raw else math.nan,
         "fine" if fine else "worry",
         words,
-        {"each": {edit: float(np.nanmean(own)) for edit, own in moved.items()}},
+        {"each": {edit: float(mean_of(own)) for edit, own in moved.items()}},
     )
 
 
@@ -90,13 +95,13 @@ def _moved(
     case: Case, features: Callable[[Case, Record], Array], edits: Mapping[str, Edit]
 ) -> dict[str, Array]:
     """edit -> |Delta z| / mean distance between people, (subject,)."""
-    still = [features(case, record).mean(0) for record in case.records]
-    widths = {len(row) for row in still}
-    if len(widths) > 1:  # raw features of the sensors everybody wore would be another question
-        return {edit: np.full(len(case.subjects), np.nan) for edit in edits}
+    rows = [features(case, record).mean(0) for record in case.records]
+    most = max(len(row) for row in rows)  # raw features of those who wore the most sensors
+    records = [record for record, row in zip(case.records, rows, strict=True) if len(row) == most]
+    still = [row for row in rows if len(row) == most]
     spread = np.std(still, axis=0) + 1e-9
     still = [row / spread for row in still]
-    people = [record.subject for record in case.records]
+    people = [record.subject for record in records]
     between = [
         np.linalg.norm(a - b)
         for a, one in zip(still, people, strict=True)
@@ -105,14 +110,15 @@ def _moved(
     ]
     found = {}
     for edit, change in edits.items():
-        rows: dict[str, list[float]] = {}
-        for record, before in zip(case.records, still, strict=True):
+        found_in: dict[str, list[float]] = {}
+        for record, before in zip(records, still, strict=True):
             if edit.split()[0] not in (*record.modalities, "all"):
                 continue
             after = features(case, change(record)).mean(0) / spread
             ratio = float(np.linalg.norm(after - before) / np.mean(between))
-            rows.setdefault(record.subject, []).append(ratio)
-        found[edit] = case.by_subject(rows)
+            found_in.setdefault(record.subject, []).append(ratio)
+        if found_in:
+            found[edit] = case.by_subject(found_in)
     return found
 
 
@@ -124,7 +130,7 @@ def _tempo(case: Case) -> Finding:
         return not_tested("dose: heart rate", hypothesis, "Needs an ECG or a pulse of two people.")
     told, planted = _rates(case, records, sensor)
     slope, low, high = case.bootstrap.bounds(_slope(told, planted))
-    control = float(np.nanmean(_slope(*_rates(case.untrained, records[:CONTROLS], sensor))))
+    control = float(mean_of(_slope(*_rates(case.untrained, records[:CONTROLS], sensor))))
     fine = LEAST_SLOPE <= float(slope) <= MOST_SLOPE
     words = f"10 beats a minute more are told as {10 * float(slope):.1f}, read off the {sensor}. "
     words += "" if fine else "The state does not follow the heart: fit for longer."
@@ -143,8 +149,8 @@ def _tempo(case: Case) -> Finding:
             "curves": {
                 "x": [100 * (tempo - 1) for tempo in TEMPOS],
                 "series": {
-                    "told": np.nanmean(told, axis=1).tolist(),
-                    "planted": np.nanmean(planted, axis=1).tolist(),
+                    "told": mean_of(told).tolist(),
+                    "planted": mean_of(planted).tolist(),
                 },
                 "x_name": "tempo changed, %",
                 "y_name": "beats a minute",

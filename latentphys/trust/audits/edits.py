@@ -11,9 +11,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from latentphys.preparation.preprocessing import DEFAULT_PLANS
 from latentphys.recordings.record import Record
 
 Array = NDArray[np.float64]
+# Figures of absolute size, which no amplifier changes.
+ABSOLUTE = tuple(name for name, plan in DEFAULT_PLANS.items() if plan.location is not None)
 
 
 def edited(record: Record, modality: str, change: Callable[[Array, Array], Array]) -> Record:
@@ -59,9 +62,12 @@ def amplified(record: Record, gains: Mapping[str, float]) -> Record:
 
 def noisy(record: Record, modality: str, share: float, rng: np.random.Generator) -> Record:
     """White noise added, of `share` of each channel's standard deviation."""
-    return edited(
-        record, modality, lambda x, t: x + share * np.nanstd(x) * rng.standard_normal(len(x))
-    )
+
+    def louder(x: Array, _: Array) -> Array:
+        seen = x[np.isfinite(x)]
+        return x + share * (seen.std() if len(seen) else 0.0) * rng.standard_normal(len(x))
+
+    return edited(record, modality, louder)
 
 
 def _at(x: Array, times: Array, wanted: Array) -> Array:

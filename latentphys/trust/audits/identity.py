@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
 from latentphys.trust.audits.case import FEATURE_S, Case
-from latentphys.trust.audits.edits import amplified
+from latentphys.trust.audits.edits import ABSOLUTE, amplified
 from latentphys.trust.audits.finding import Finding, not_tested
 
 Array = NDArray[np.float64]
@@ -45,7 +45,9 @@ def _people(case: Case, records: Sequence[Record]) -> Finding:
     other = []
     for _, second in halves:
         gains = {
-            name: float(np.exp(GAIN_SPREAD * rng.standard_normal())) for name in second.signals
+            name: float(np.exp(GAIN_SPREAD * rng.standard_normal()))
+            for name in second.signals
+            if name not in ABSOLUTE
         }
         other.append(case.features(amplified(second, gains)))
     spread = known.std(0) + 1e-9

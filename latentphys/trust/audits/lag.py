@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case
+from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case, mean_of
 from latentphys.trust.audits.edits import shifted
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.audits.readout import delay_s, read_off, with_nuisance_of
@@ -35,7 +35,7 @@ def lag(case: Case) -> list[Finding]:
 def _finding(case: Case, records: list[Record], pulse: str) -> Finding:
     told = _told(case, records, pulse)
     slope, low, high = case.bootstrap.bounds(_slopes(told))
-    control = float(np.nanmean(_slopes(_told(case.untrained, records[:CONTROLS], pulse))))
+    control = float(mean_of(_slopes(_told(case.untrained, records[:CONTROLS], pulse))))
     kept = float(slope) >= LEAST_SLOPE
     words = f"Of a delay of 80 ms in the {pulse} the state keeps {80 * float(slope):.0f} ms. " + (
         "Transit times can be read from it."
@@ -58,7 +58,7 @@ def _finding(case: Case, records: list[Record], pulse: str) -> Finding:
             "curves": {
                 "x": [1000 * dose for dose in DOSES_S],
                 "series": {
-                    "told": (1000 * np.nanmean(told, axis=1)).tolist(),
+                    "told": (1000 * mean_of(told)).tolist(),
                     "planted": [1000 * dose for dose in DOSES_S],
                 },
                 "x_name": "planted, ms",

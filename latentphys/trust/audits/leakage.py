@@ -17,13 +17,14 @@ def leakage(case: Case) -> list[Finding]:
 
     One shared person is a leak: the threshold is 0, and there is nothing to estimate.
     """
-    known = set(case.fitted.trained_on)
+    repaired = case.fitted.calibration
+    known = {*case.fitted.trained_on, *(repaired.subjects if repaired is not None else ())}
     shared = [name for name in case.cohort.subjects if name in known]
     share = len(shared) / len(case.cohort.subjects)
     copied = "" if shared or case.training is None else _copied(case)
     if shared:
         words = (
-            f"{len(shared)} of {len(case.cohort.subjects)} people were in training: "
+            f"{len(shared)} of {len(case.cohort.subjects)} people were in training or calibration: "
             f"{listed(shared)}. Every figure on them is too good: audit the other side of "
             "cohort.split(...)."
         )

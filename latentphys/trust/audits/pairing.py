@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import Case, complete
+from latentphys.trust.audits.case import Case, complete, mean_of
 from latentphys.trust.audits.edits import edited
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.audits.readout import GRID_HZ, read_off
@@ -49,7 +49,7 @@ def _finding(case: Case, records: list[Record], target: str) -> Finding:
     gain = each[0] - each[1]
     value, low, high = (float(x) for x in case.bootstrap.bounds(gain))
     p = sign_flips(gain[np.isfinite(gain)], case.seed)
-    true, strange, late = (float(x) for x in np.nanmean(each, axis=1))
+    true, strange, late = (float(x) for x in mean_of(each))
     fine = value > 0 and p < SURE
     words = f"Correlation {true:.2f} with the person's own sensors, {strange:.2f} with "
     words += f"another's, {late:.2f} with their own from another time (p = {p:.3f}). "

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
 from latentphys.trust.audits.case import FEATURE_S, UNTRAINED, Case
-from latentphys.trust.audits.finding import Finding, not_tested
+from latentphys.trust.audits.finding import Finding, Verdict, not_tested
 from latentphys.trust.audits.readout import rates_of
 from latentphys.trust.breathing import breathing_rate
 
 Array = NDArray[np.float64]
 TRUTHS = ("heart_rate", "breathing_rate", "transit_time")
 LEAST_PEOPLE = 6  # fewer leave a fold nothing to learn people from
-LEAST_SKILL = 0.1  # below it for state and controls alike, nobody can tell and nothing is tested
+LEAST_SKILL = 0.1  # below it a probe tells nothing; where no control tells more, none could
 FOLDS = 5
-HYPOTHESIS = "The state tells {name} of new people, no worse than raw samples or no training do."
+HYPOTHESIS = "The state tells {name} of new people where raw samples or no training do."
 
 
 def responsive(case: Case) -> list[Finding]:
@@ -58,13 +58,15 @@ def _finding(case: Case, name: str, truth: list[Array], rows: dict[str, list[Arr
     words = f"A probe explains {value:.0%} of {title} in new people; " + ", ".join(
         f"{which} {own:.0%}" for which, own in controls.items()
     )
-    worse = case.bootstrap.gain(errors["state"], errors[rival])
+    lost = float(case.bootstrap.gain(errors["state"], errors[rival])[1]) > 0
+    verdict: Verdict = "fine"
     if max(value, controls[rival]) < LEAST_SKILL:
-        verdict, words = "not tested", words + ". Too few people for any probe: audit more."
-    elif float(worse[1]) > 0:
-        verdict, words = "worry", words + f". Training lost what {rival} tells."
-    else:
-        verdict, words = "fine", words + "."
+        verdict, words = "not tested", words + ". Too few people for any probe: audit more"
+    elif value < LEAST_SKILL and lost:
+        verdict, words = "worry", words + f". Training lost what {rival} tells"
+    elif lost:
+        words += f". {rival.capitalize()} tell more: probe those where it matters"
+    words += "."
     return Finding(
         f"responsive: {title}",
         HYPOTHESIS.format(name=title),
@@ -74,7 +76,7 @@ def _finding(case: Case, name: str, truth: list[Array], rows: dict[str, list[Arr
         high,
         rival,
         controls[rival],
-        verdict,  # type: ignore[arg-type]
+        verdict,
         words,
         {"controls": controls},
     )
