@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from latentphys.api import fit, load
     from latentphys.fitted import FittedModel
+    from latentphys.learning.objective import Objective
     from latentphys.learning.resuming import Checkpoint
+    from latentphys.learning.views import Masking
     from latentphys.plotting.audit import plot_audit
     from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
     from latentphys.plotting.imputation import plot_imputation
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
-    from latentphys.recipes.recipe import Recipe, recipe
+    from latentphys.recipes.catalogue import Recipe, recipe
     from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
     from latentphys.recordings.leaks import check_disjoint
@@ -41,6 +43,8 @@ __all__ = [
     "Checkpoint",
     "Cohort",
     "FittedModel",
+    "Masking",
+    "Objective",
     "Recipe",
     "Record",
     "Split",
@@ -72,7 +76,9 @@ _HOMES = {
     "Checkpoint": "latentphys.learning.resuming",
     "Cohort": "latentphys.recordings.cohort",
     "FittedModel": "latentphys.fitted",
-    "Recipe": "latentphys.recipes.recipe",
+    "Masking": "latentphys.learning.views",
+    "Objective": "latentphys.learning.objective",
+    "Recipe": "latentphys.recipes.catalogue",
     "Record": "latentphys.recordings.record",
     "Split": "latentphys.recordings.splits",
     "check_disjoint": "latentphys.recordings.leaks",
@@ -91,7 +97,7 @@ _HOMES = {
     "prepare": "latentphys.recordings.store",
     "quality": "latentphys.recordings.signal_quality",
     "read": "latentphys.recordings.reading",
-    "recipe": "latentphys.recipes.recipe",
+    "recipe": "latentphys.recipes.catalogue",
     "simulate": "latentphys.recordings.simulation",
     "simulate_night": "latentphys.recordings.night",
     "splits": "latentphys.recordings.splits",

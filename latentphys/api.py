@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from latentphys.fitted import FittedModel, software, summary_of
+from latentphys.inference.answers import learn_answers
 from latentphys.learning.resuming import Checkpoint, Kept, content_of
-from latentphys.learning.specification import sensors_of
+from latentphys.learning.specification import sensors_of, text_spec
 from latentphys.learning.training import TrainingPlan, train
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
@@ -30,9 +31,10 @@ from latentphys.preparation.preprocessing import (
     Preprocessing,
     Step,
 )
+from latentphys.preparation.tokens import ReadingPreparation, TextReader
 from latentphys.preparation.windows import tile
-from latentphys.recipes.recipe import RECIPES, Recipe
-from latentphys.recipes.recipe import recipe as named_recipe
+from latentphys.recipes.catalogue import RECIPES, Recipe
+from latentphys.recipes.catalogue import recipe as named_recipe
 from latentphys.recordings.arguments import number_between, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, FitError, listed
@@ -44,6 +46,8 @@ from latentphys.recordings.simulation import simulate
 __all__ = ["fit", "load", "read", "simulate"]
 
 HELD_OUT_WINDOWS = 48
+# A report tells of rates and amplitudes: windows that go with one are not varied in them.
+VARIED_BESIDE_TEXT = {"tempo": 0.0, "gain": 0.0}
 
 _whole = partial(whole_number, error=FitError)
 _number = partial(number_between, error=FitError)
@@ -62,6 +66,7 @@ def fit(
     progress: bool = True,
     preprocessing: Preprocessing | None = None,
     checkpoint: str | Path | Checkpoint | None = None,
+    text: str | TextReader | None = None,
 ) -> FittedModel:
     """Fit a deep state-space model to every modality of a cohort.
 
@@ -90,6 +95,9 @@ def fit(
         preprocessing: plans and steps of one's own; the recipe's when left out.
         checkpoint: a folder, written every five minutes and at the end; a `Checkpoint` says how
             often.
+        text: a text of the records to learn beside the signals, by name or by a `TextReader`;
+            one marked as a machine's counts as absent unless the reader says `machine=True`.
+            Windows then keep their tempo and gain, which a report tells of.
 
     Returns:
         The fitted model.
@@ -118,16 +126,19 @@ def fit(
     about["units"] = cohort.units
     training, checking = _held_out(cohort, held_out, seed)
     preprocessing = preprocessing or chosen.preprocessing
+    reader = _reader(text, training)
+    preparation = ReadingPreparation(preprocessing, reader) if reader else preprocessing
     about["objective"], about["recipe"] = chosen.objective.to_dict(), chosen.name
     about["held_out"] = [entry.subject for entry in checking]
     own = {"window_s": chosen.window_s, "batch_size": chosen.batch_size, "sizes": chosen.model}
     kept = _kept(checkpoint, {**about, **own, "preprocessing": preprocessing.to_dict()})
     # What does not fit in memory is mapped from temporary files while this lasts.
     with (
-        prepared(training, preprocessing) as records,
-        prepared(checking, preprocessing) as reserve,
+        prepared(training, preparation) as records,
+        prepared(checking, preparation) as reserve,
     ):
         spec = _model_spec(chain(records, reserve), records, chosen, preprocessing)
+        spec = replace(spec, text=text_spec(reader)) if reader else spec
         torch.manual_seed(seed)
         model = StateSpaceModel(spec)
         if kept is not None:
@@ -137,7 +148,8 @@ def fit(
         with Batches(stream) as batches:
             checks = _checks(reserve, spec, chosen)
             history = train(model, batches, checks, chosen.objective, plan, progress, kept)
-    return FittedModel(model, preprocessing, chosen.window_s, history, about)
+        told = learn_answers(model, reader, records, reserve, chosen.window_s) if reader else None
+    return FittedModel(model, preprocessing, chosen.window_s, history, about, answers=told)
 
 
 def load(path: str | Path, *, steps: Mapping[str, Step] | None = None) -> FittedModel:
@@ -202,14 +214,15 @@ def _stream(
     records: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe, seed: int
 ) -> WindowLoader:
     """The training windows, varied."""
+    varied = {**(VARIED_BESIDE_TEXT if spec.text else {}), **recipe.augmentation}
     return WindowLoader(
         records,
-        tuple(spec.sensors),
+        (*spec.sensors, *spec.texts),
         max(1, round(recipe.window_s * recipe.state_rate_hz)),
         recipe.state_rate_hz,
         recipe.batch_size,
         seed,
-        Augmentation(delay_s=pulse_delays(records), **recipe.augmentation),
+        Augmentation(delay_s=pulse_delays(records), **varied),
         bucketed=True,
         inputs=spec.inputs,
     )
@@ -231,6 +244,19 @@ def _cohort_of(data: Cohort | Record | Sequence[Record]) -> Cohort:
             "one with latentphys.read(path)."
         )
     return data
+
+
+def _reader(text: str | TextReader | None, training: Sequence[LazyRecord]) -> TextReader | None:
+    """The reader of the text asked for, its words learned from the training subjects' texts."""
+    if text is None:
+        return None
+    reader = TextReader(text) if isinstance(text, str) else text
+    if not isinstance(reader, TextReader):
+        raise FitError(
+            f"text is a text's name or a TextReader, got {type(text).__name__}. Write "
+            "text='report'."
+        )
+    return reader.trained(entry.load() for entry in training)
 
 
 def _warn_of_silent(names: Sequence[str], modalities: Sequence[str]) -> None:
@@ -258,8 +284,8 @@ def _checks(reserve: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe) 
     total_s = sum(record.duration_s for record in reserve)
     hop_s = max(recipe.window_s, total_s / HELD_OUT_WINDOWS)
     index = tile(reserve, recipe.window_s, hop_s, spec.state_rate_hz)
-    size = 4 * recipe.batch_size
-    return list(in_order(reserve, index, tuple(spec.sensors), size, spec.inputs))
+    size, names = 4 * recipe.batch_size, (*spec.sensors, *spec.texts)
+    return list(in_order(reserve, index, names, size, spec.inputs))
 
 
 def _held_out(

@@ -18,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="latentphys", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="fit, impute and draw, in a few minutes")
-    demo.add_argument("--data", help="a folder of recordings; else LATENTPHYS_DATA, else simulated")
+    demo.add_argument(
+        "--data", help="a folder of recordings; else LATENTPHYS_DATA's, else simulated"
+    )
     demo.add_argument("--out", default="demo_output", help="where figures and results go")
     demo.add_argument("--minutes", type=float, default=5.0, help="training budget")
     demo.add_argument("--seed", type=int, default=0)

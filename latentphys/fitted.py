@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, Literal, overload
 
 import xarray as xr
 
+from latentphys.inference.answers import Answers, Prior, answer_record, describe_record
+from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
-from latentphys.inference.posterior import Unit, embed_records, posterior_record
+from latentphys.inference.posterior import posterior_record
 from latentphys.learning.checkpoints import check_weights, load_model, save_model
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
@@ -22,11 +24,14 @@ from latentphys.preparation.preprocessing import (
     Step,
     units_of_channels,
 )
+from latentphys.preparation.spans import Spans, Unit, spans_of
 from latentphys.recordings.arguments import whole_number
+from latentphys.recordings.beside import check_folder
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (
     ArgumentError,
     CohortError,
+    FitError,
     ModalityError,
     ModelFileError,
     UnitError,
@@ -50,7 +55,9 @@ from latentphys.trust.held_out import (
     calibrate_cohort,
     evaluate_cohort,
 )
+from latentphys.trust.probing import ProbeRequest, ProbeResult, probe_cohort
 from latentphys.trust.result import Evaluation
+from latentphys.trust.targets import Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,7 @@ class FittedModel:
         history: every term of the objective over training.
         about: how it was fitted: subjects, budget, seed, versions.
         calibration: the repair of its intervals that `calibrate` found, if any.
+        answers: what it needs beside the networks to answer questions; None without text.
     """
 
     model: StateSpaceModel
@@ -72,6 +80,7 @@ class FittedModel:
     history: History
     about: dict[str, Any]
     calibration: Calibration | None = None
+    answers: Answers | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -396,32 +405,185 @@ class FittedModel:
         return xr.DataTree.from_dict(answers, name=data.record)
 
     def embed(
-        self, data: Record | Cohort, unit: Unit = "window", *, given: Sequence[str] | None = None
+        self,
+        data: Record | Cohort,
+        unit: Unit = "window",
+        *,
+        given: Sequence[str] | None = None,
+        per_modality: bool = False,
+        pooled: bool = True,
     ) -> xr.DataArray:
-        """The state averaged over windows, records or subjects, for use elsewhere.
+        """What the state is and does over each unit of time, for use elsewhere.
+
+        A unit is a "patch" (one state step), a "beat" (from one R peak to the next: marked beats,
+        else found in the ECG), an "epoch" (30 s, on the grid of the record's sleep stages if it
+        has some), a "window" (of the model's length), a "record" or a "subject" (the mean of its
+        records). A row has four features a latent dimension: `mean` of the posterior mean,
+        `log_sd` its mean log posterior standard deviation, and `log_variation` and
+        `log_increment`, the log root mean square of the posterior mean about its own mean and
+        from step to step, whose ratio is how fast it moves; a patch has the first two.
+
+        What is left of a record after the last whole window or epoch is not a unit; a record
+        shorter than one is one, as long as it is.
 
         Args:
             data: a record or a cohort.
-            unit: "window", "record" or "subject".
+            unit: what a row stands for.
             given: modalities used; all the model knows when left out.
+            per_modality: the embedding given each of them alone.
+            pooled: False gives a window's or epoch's posterior mean step by step.
 
         Returns:
-            (unit, feature) with coordinates subject, record and start_s.
+            (unit, feature), with per_modality (unit, modality, feature) in which a modality that
+            a record lacks is NaN; without pooling (unit, step, latent). Coordinates subject,
+            record, start_s and stop_s (of subjects: subject).
 
         Raises:
             ModalityError: a modality the model was not fitted with.
-            ArgumentError: another unit.
+            ArgumentError: another unit, or sequences of units that are not of one length.
+            LabelError: beats of a record that has neither marked beats nor an ECG.
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
         """
-        if unit not in get_args(Unit):
-            raise ArgumentError(
-                f"unit is 'window', 'record' or 'subject', got {unit!r}. Choose one of them."
-            )
+        form, given = Form(unit, per_modality, pooled), self._signals(given)
         records = [data] if isinstance(data, Record) else _records(data)
         # A generator: a cohort's records are prepared one at a time.
-        prepared = (self.prepared(record) for record in records)
-        return embed_records(self.model, prepared, self._given(given), self.window_s, unit)
+        prepared = (self._with_spans(record, unit) for record in records)
+        return embed_records(self.model, prepared, given, self.window_s, form)
+
+    def probe(
+        self,
+        cohort: Cohort,
+        labels: Labels,
+        *,
+        unit: Unit = "window",
+        kind: Literal["auto", "number", "class", "ordinal"] = "auto",
+        given: Sequence[str] | None = None,
+        folds: int = 5,
+        seed: int = 0,
+    ) -> ProbeResult:
+        """What a linear probe reads of a label from the embedding, on people it was not fitted to.
+
+        Ridge regression of numbers, logistic regression of classes, logistic regressions of each
+        "above this level" of ordinal labels; the subjects are cut into folds, and the penalty is
+        chosen by subjects within the training folds. Beside it, in the same folds: the same probe
+        on the untrained network, on raw features (mean, sd and log power in half octaves of each
+        sensor) and on nothing (the mean, or the majority).
+
+        Args:
+            cohort: people the model was not fitted with, two or more with labels.
+            labels: "stage", "heart_rate", "breathing_rate", "task", or the name of an attribute,
+                of a variable of the truth or of annotations of the recordings; a pandas Series,
+                DataArray or mapping by (record, start_s), by record or by subject; or a function
+                of a Record that gives a label, or a DataArray of labels over time. Units without
+                one are left out.
+            unit: as `embed` has them.
+            kind: "number", "class" or "ordinal"; "auto" tells by the labels.
+            given: modalities used; all the model knows when left out.
+            folds: of subjects; as many as there are people, if they are fewer.
+            seed: of folds, of the untrained network and of the resampling of people.
+
+        Returns:
+            A `ProbeResult`: a table when shown; `dataset` holds the scores of each set of
+            features with intervals over people, and what was predicted of each unit.
+
+        Raises:
+            LabelError: no unit has a label, all have the same, or they are not of the kind; beats
+                of a record that has none.
+            SplitError: fewer than two subjects.
+            ArgumentError: a unit, kind, number of folds or seed that cannot be.
+            ModalityError: a modality the model was not fitted with.
+
+        Warns:
+            UserWarning: subjects that the model was fitted or chosen on are among them.
+        """
+        request = ProbeRequest(labels, unit, kind, self._signals(given), folds, seed)
+        if not isinstance(cohort, Cohort):
+            raise ArgumentError(
+                f"a probe takes a Cohort, got {type(cohort).__name__}. Put records together as "
+                "Cohort(records)."
+            )
+        return probe_cohort(self._for_trust(), cohort, request)
+
+    def _with_spans(self, record: Record, unit: Unit) -> tuple[PreparedRecord, Spans]:
+        prepared, clock = self.prepared(record), self.model.spec.state_rate_hz
+        return prepared, spans_of(record, prepared, unit, self.window_s, clock)
+
+    def answer(
+        self,
+        record: Record,
+        question: str,
+        choices: Sequence[str] | None = None,
+        *,
+        prior: Prior = "training",
+        given: Sequence[str] | None = None,
+    ) -> xr.DataArray:
+        """The probability of each answer to a question about the report the record would have.
+
+        Warning:
+            It is what reports of the training kind say of such signals, their authors' habits
+            and errors included. It is not a diagnosis, and not for decisions on a person's care.
+            On LUDB's hundred training subjects it is no better than the reports' own shares
+            (`benchmarks/reports.py`): score it on your own people before it is used at all.
+
+        Args:
+            record: what is asked about.
+            question: "rhythm" or "electric axis" (`latentphys.recordings.findings.QUESTIONS`).
+            choices: some of the question's answers; all that training reports name when left out.
+            prior: "training": answers are as common as in training; "uniform": equally common,
+                by the pointwise mutual information of answer and signals.
+            given: modalities used; all signals, and no text, when left out.
+
+        Returns:
+            (choice,), summing to 1, with a temperature fitted on held-out training subjects.
+
+        Raises:
+            FitError: a model fitted without text.
+            ArgumentError: a question, choices or prior that there is not.
+            ModalityError: a modality the model was not fitted with.
+        """
+        answers, given = self._answers(), self._signals(given)
+        return answer_record(
+            self.model,
+            answers,
+            self.prepared(record),
+            question,
+            choices,
+            prior,
+            given,
+            self.window_s,
+        )
+
+    def describe(
+        self, record: Record, top: int = 5, *, given: Sequence[str] | None = None
+    ) -> xr.DataArray:
+        """The findings a report of the record would likeliest have, each with its probability.
+
+        Candidates are findings that two training reports or more have, word for word; no text is
+        made. A finding no training report has is never named.
+
+        Warning:
+            A ranking of sentences by how reports of the training kind go with such signals. It
+            is not a diagnosis, and not for decisions on a person's care.
+
+        Args:
+            record: what is asked about.
+            top: how many.
+            given: modalities used; all signals, and no text, when left out.
+
+        Returns:
+            (finding,), the likeliest first, with coordinate `share`: how common each is in the
+            training reports.
+
+        Raises:
+            FitError: a model fitted without text.
+            ArgumentError: not a whole number of findings, one or more.
+            ModalityError: a modality the model was not fitted with.
+        """
+        answers, given = self._answers(), self._signals(given)
+        top = whole_number("top", top, 1, "5 is usual.")
+        prepared = self.prepared(record)
+        return describe_record(self.model, answers, prepared, top, given, self.window_s)
 
     def filtered(self, record: Record, modality: str) -> xr.DataArray:
         """A signal as the model sees it: filtered, artefacts NaN, in its own units.
@@ -469,6 +631,8 @@ class FittedModel:
                 _check_units(record, name, spec.units)
         prepared = _in_units_of(self.model.spec, self.preprocessing).prepare(record)
         check_inputs(prepared, self.model.spec.inputs)
+        if self.answers is not None:
+            prepared = replace(prepared, tokens=self.answers.reader.read(record))
         return prepared
 
     def save(self, path: str | Path) -> None:
@@ -480,8 +644,10 @@ class FittedModel:
             path: the folder, made if need be.
 
         Raises:
+            WriteError: there is a file of that name.
             OSError: it cannot be written.
         """
+        check_folder(path)
         card = {
             "spec": self.model.spec.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),
@@ -489,6 +655,8 @@ class FittedModel:
             "history": self.history.to_dict(),
             "about": self.about,
         }
+        if self.answers is not None:
+            card["answers"] = self.answers.to_dict()
         if self.calibration is not None:
             card["calibration"] = self.calibration.to_dict()
         save_model(path, self.model.state_dict(), card)
@@ -512,6 +680,8 @@ class FittedModel:
             preprocessing = Preprocessing.from_dict(card["preprocessing"], steps)
             repair = card.get("calibration")
             calibration = None if repair is None else Calibration.from_dict(repair)
+            told = card.get("answers")
+            answers = None if told is None else Answers.from_dict(told)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"{path} does not describe a model of this release: {error!r}. Load it with the "
@@ -519,7 +689,15 @@ class FittedModel:
             ) from error
         check_weights(model.state_dict(), weights)
         model.load_state_dict(weights)
-        return cls(model.eval(), preprocessing, window_s, history, about, calibration)
+        return cls(model.eval(), preprocessing, window_s, history, about, calibration, answers)
+
+    def _answers(self) -> Answers:
+        if self.answers is None:
+            raise FitError(
+                "questions about reports need a model that was fitted with them; this one reads "
+                f"{listed(self.modalities)} alone. Fit with text='report'."
+            )
+        return self.answers
 
     def _question(
         self,
@@ -532,12 +710,17 @@ class FittedModel:
     ) -> Question:
         check_modalities(self.model, [target], "target")
         if given is None:
-            given = [name for name in self.modalities if name != target]
+            known = (*self.modalities, *self.model.spec.texts)
+            given = [name for name in known if name != target]
         return Question(target, self._given(given), draws, level, self.window_s, seed, scaling)
+
+    def _signals(self, given: Sequence[str] | None) -> tuple[str, ...]:
+        """Every sensor and no text unless it is asked for: a report tells the label."""
+        return self._given(self.modalities if given is None else given)
 
     def _given(self, given: Sequence[str] | None) -> tuple[str, ...]:
         if given is None:
-            return self.modalities
+            return (*self.modalities, *self.model.spec.texts)
         if isinstance(given, str):
             raise ModalityError(f"given is a list of modalities, got {given!r}. Write [{given!r}].")
         check_modalities(self.model, given, "given")

@@ -63,7 +63,8 @@ lp.plot_imputation(imputed, fit.filtered(record, "ppg"), start_s=30, stop_s=42)
 posterior = fit.posterior(record)
 lp.plot_posterior(posterior, record, start_s=30, stop_s=60)
 # %% [markdown]
-# Averaged over windows it is a representation to use elsewhere.
+# Averaged over windows it is a representation to use elsewhere; `unit` may also be a patch, a beat,
+# a 30 s epoch, a record or a subject.
 
 # %%
 fit.embed(test, unit="window")

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
-from latentphys.model.emissions import PatchEmission
-from latentphys.model.statespace import StateSpaceModel
+from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import places
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
 from latentphys.recordings.arguments import number_between, whole_number
@@ -73,7 +72,7 @@ def check_modalities(model: StateSpaceModel, names: Sequence[str], what: str) ->
     Raises:
         ModalityError: names those there are.
     """
-    known = tuple(model.spec.sensors)
+    known = (*model.spec.sensors, *(model.spec.texts if what == "given" else ()))
     for name in names:
         if name not in known:
             raise ModalityError(
@@ -184,7 +183,7 @@ class _Answer:
         sample: NDArray[np.int64],
         loc: Tensor,
         scale: Tensor,
-        emission: PatchEmission,
+        emission: Emission,
         level: float,
         units: Scale,
     ) -> None:

@@ -15,26 +15,32 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Normal, StudentT
+from torch.distributions import Bernoulli, Normal, StudentT
 
 ITERATIONS = 40
 NEAR = 1e-4  # of the level: far below what a hundred draws can tell
 TABLE = 4097
 
 
-def mixture_quantiles(components: Normal | StudentT, levels: tuple[float, ...]) -> list[Tensor]:
+def mixture_quantiles(
+    components: Normal | StudentT | Bernoulli, levels: tuple[float, ...]
+) -> list[Tensor]:
     """The quantiles of an equally weighted mixture along the first axis.
 
     Newton's steps from the normal with the mixture's moments; one that would leave the bracket
     (the least and the largest quantile of the components, narrowed as it goes) bisects it.
 
     Args:
-        components: Normal or Student-t with `loc` and `scale` (component, ...).
+        components: Normal or Student-t with `loc` and `scale` (component, ...), or Bernoulli, of
+            which a mixture has the quantile 1 at levels above its mean probability of a 0.
         levels: probabilities, each between 0 and 1.
 
     Returns:
         A tensor (...) a level.
     """
+    if isinstance(components, Bernoulli):
+        zero = 1.0 - components.probs.mean(0)
+        return [(level > zero).to(zero) for level in levels]
     cdf, density, of_one, variance = _family(components)
     loc, scale = components.loc, components.scale
     mean = loc.mean(0)

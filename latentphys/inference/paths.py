@@ -128,13 +128,14 @@ def paths_of(
     spec = model.spec
     total = record_steps(record, spec.state_rate_hz)
     kept = [name for name in spec.sensors if name in given and name in record.signals]
-    if not any(any_finite(record.signals[name].values) for name in kept):
+    told = [name for name in spec.texts if name in given and name in record.tokens]
+    if not told and not any(any_finite(record.signals[name].values) for name in kept):
         return Paths(model, record, total, (), None, {})
     index = tile([record], window_s, window_s / 2, spec.state_rate_hz)
     pooled: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in kept}
     found: list[GaussMarkov] = []
     for rows in torch.arange(len(index)).split(WINDOWS_A_BATCH):
-        batch = collate([record], index, rows.numpy(), kept, spec.inputs)
+        batch = collate([record], index, rows.numpy(), [*kept, *told], spec.inputs)
         evidence = model.evidence(batch)
         found.append(model.guide_of(evidence))
         _pool(evidence, pooled)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentphys.learning import contrastive, terms
+from latentphys.learning.text_terms import text_terms, weighed
 from latentphys.learning.views import (
     Masking,
     View,
@@ -55,6 +56,8 @@ class Objective:
         alignment: "leave_one_out", "pairwise", or between whole "posterior" distributions.
         total_correlation: alpha in [0, 1), how far the ELBO gives way to the total correlation of
             the modalities (`terms.total_correlation`).
+        text: weight of what is said of a text (L_told, L_hidden), where the model reads one; a
+            report is tens of nats, ten seconds of ECG are ten thousands.
 
     Raises:
         FitError: a weight below 0, an alpha or an alignment that cannot be.
@@ -74,10 +77,11 @@ class Objective:
     align: float = 0.0
     alignment: Alignment = "leave_one_out"
     total_correlation: float = 0.0
+    text: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse weights that cannot be."""
-        for name in ("elbo", "cross", "miss", "mask", "align"):
+        for name in ("elbo", "cross", "miss", "mask", "align", "text"):
             if not getattr(self, name) >= 0:
                 raise FitError(
                     f"the weight of a term is 0 or more, got {name}={getattr(self, name)!r}. "
@@ -151,7 +155,8 @@ class _Seen:
             )
         if objective.align > 0 or objective.total_correlation > 0:
             views["single"] = single_view(present)
-        said = [evidence.total(view.keep, view.hidden) for view in views.values()]
+        # A text speaks where all do; the other views are of what signals tell without one.
+        said = [evidence.total(v.keep, v.hidden, name == "full") for name, v in views.items()]
         precision, weighted = zip(*said, strict=True)
         q = model.guide_network(torch.cat(precision), torch.cat(weighted))
         stops = torch.tensor([len(view.keep) for view in views.values()]).cumsum(0).tolist()
@@ -208,6 +213,10 @@ def score_batch(
     if objective.align > 0:
         by_window["align"] = _align(seen)
         total = total + objective.align * by_window["align"]
+    draws = max(1, objective.draws // 2)
+    told = text_terms(model, batch, seen.evidence, generator, draws, objective.beta)
+    by_window |= told
+    total = total + weighed(told, objective.text, objective.cross)
     active = int((seen.q["full"].mean.detach().flatten(0, 1).var(0) > 0.01).sum())
     detached = {name: value.detach() for name, value in by_window.items()}
     return Score(total.mean(), detached, active, directions)

@@ -133,6 +133,7 @@ def content_of(*sides: Sequence[PreparedRecord]) -> str:
                     _add(digest, array)
                 _add(digest, signal.scale.scale)
             told += record.input_names
+            told += [(name, ids.tolist()) for name, ids in record.tokens.items()]
             _add(digest, record.inputs)
             _add(digest, record.inputs_time_s)
             digest.update(repr(told).encode())

@@ -9,8 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from latentphys.model.emissions import Likelihood
 from latentphys.model.statespace import SensorSpec
+from latentphys.model.texts import TextSpec
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale, SignalPlan
+from latentphys.preparation.tokens import STOP, UNK, TextReader
 from latentphys.recordings.errors import FitError
 
 MOST_PER_STEP = 16
@@ -46,7 +49,7 @@ def sensors_of(
         sensors[name] = SensorSpec(
             size=int(np.clip(round(rate / state_rate_hz), 1, MOST_PER_STEP)),
             channels=tuple(channel for channel, _ in count.most_common()),
-            likelihood="student_t" if name in HEAVY_TAILED else "normal",
+            likelihood=_likelihood(name, signals),
             rate_hz=rate,
             units=units.most_common(1)[0][0],
             location=float(np.median(np.concatenate([s.scale.location for s in signals]))),
@@ -59,6 +62,21 @@ def sensors_of(
             "NaN throughout. Look at them with lp.plot_record."
         )
     return sensors
+
+
+def text_spec(reader: TextReader) -> TextSpec:
+    """What the model must know of the text that a reader reads."""
+    words = reader.known
+    unknown, stop = words.id_of(UNK), words.id_of(STOP)
+    stops = () if stop == unknown else (stop,)
+    return TextSpec(reader.name, len(words), unknown, stops, words.digest)
+
+
+def _likelihood(name: str, signals: Sequence[PreparedSignal]) -> Likelihood:
+    """The family of one modality's samples."""
+    if all(signal.binary for signal in signals):
+        return "bernoulli"
+    return "student_t" if name in HEAVY_TAILED else "normal"
 
 
 def _without_samples(signal: PreparedSignal) -> PreparedSignal:

@@ -15,9 +15,8 @@ from torch.distributions import Normal, kl_divergence
 
 from latentphys.learning.views import View
 from latentphys.model.distributions import GaussMarkov, kl_along
-from latentphys.model.emissions import PatchEmission
 from latentphys.model.evidence import Evidence, SensorEvidence
-from latentphys.model.statespace import StateSpaceModel
+from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import Batch
 
 
@@ -130,6 +129,9 @@ def elbo(
     log_likelihood = {}
     kl_nuisance = z.new_zeros(len(batch))
     for name, sensor in evidence.sensors.items():
+        if model.emission(name).joint:
+            log_likelihood[name] = _joint(model, batch, name, z) / duration
+            continue
         everywhere = batch.mask[name].new_ones(len(batch), batch.steps)
         seen = _Traces.of(model, batch, name, everywhere)
         eps = sensor.nuisance.rsample()[seen.window, seen.channel].unsqueeze(-2)
@@ -138,6 +140,8 @@ def elbo(
         log_likelihood[name] = seen.by_row(log_prob, len(batch)) / duration
         unit = Normal(torch.zeros_like(sensor.nuisance.loc), 1.0, validate_args=False)
         kl_nuisance = kl_nuisance + kl_divergence(sensor.nuisance, unit).sum((-2, -1)) / duration
+    if tokens := model.tokens_of(batch):
+        log_likelihood[tokens.name] = model.text_emission.log_prob(z, tokens) / duration
     kl_state = kl_along(q, model.prior(batch), z).sum(-1) / duration
     reached = torch.stack(list(log_likelihood.values())).sum(0)
     return Elbo(
@@ -146,6 +150,14 @@ def elbo(
         kl_state=kl_state,
         kl_nuisance=kl_nuisance,
     )
+
+
+def _joint(model: StateSpaceModel, batch: Batch, name: str, z: Tensor) -> Tensor:
+    """log p(x^m | z) of a modality without nuisance, all channels at once, (batch,)."""
+    values = torch.where(batch.mask[name], batch.values[name], 0.0)
+    rows = model.name_index(name, batch)
+    emission = model.emission(name)(z, z.new_zeros(0), rows, batch.offset[name])
+    return observed_log_prob(emission.log_prob(values), batch.mask[name])
 
 
 def missing(q_full: GaussMarkov, q_subset: GaussMarkov, z: Tensor, batch: Batch) -> Tensor:
@@ -288,7 +300,7 @@ def _weight(variance: Tensor, mask: Tensor, beta: float) -> Tensor:
 
 
 def _predictive(
-    emission: PatchEmission, paths: Tensor, eps: Tensor, traces: _Traces
+    emission: Emission, paths: Tensor, eps: Tensor, traces: _Traces
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of K decoded draws of some traces, (trace, step, 1, patch) each."""
     loc, scale = emission.moments(paths, eps, traces.name, traces.offset)

@@ -330,5 +330,7 @@ def _largest_sample(batch: Batch, term: str, row: int) -> float:
     if "/" not in term:
         return -1.0
     name = term.split("/")[1]
+    if name not in batch.mask:  # a text has no samples
+        return -1.0
     size = torch.where(batch.mask[name][row], batch.values[name][row].abs(), 0.0)
     return float(torch.nan_to_num(size, nan=math.inf, posinf=math.inf).max())

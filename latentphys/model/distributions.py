@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from pyro.distributions import Distribution, TorchDistribution
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Normal, constraints, kl_divergence, register_kl
 
 _Shape = torch.Size | list[int] | tuple[int, ...]
@@ -24,7 +25,8 @@ def linear_scan(decay: Tensor, drive: Tensor) -> Tensor:
     """Solve d_t = decay_t * d_{t-1} + drive_t with d_0 = 0.
 
     On a CPU one pass in place, with a hand-written gradient: it touches each number once where a
-    parallel scan copies them log2(T) times. Elsewhere a doubling scan, log2(T) launches in place
+    parallel scan copies them log2(T) times; that gradient has none of its own, and asking for one
+    raises. Elsewhere a doubling scan, log2(T) launches in place
     of T.
 
     Args:
@@ -72,6 +74,7 @@ class _Recurrence(torch.autograd.Function):
         return path
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         decay, path = ctx.saved_tensors
         adjoint = gradients[0].clone(memory_format=torch.contiguous_format)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from latentphys.model.tokenisers import LocalBasis
 
-Likelihood = Literal["normal", "student_t"]
+Likelihood = Literal["normal", "student_t", "bernoulli"]
 SCALE_FLOOR = 1e-2
 
 
@@ -32,6 +32,8 @@ class PatchEmission(nn.Module):
         width: hidden units.
         reads: which of z it is emitted from; None is all.
     """
+
+    joint = False  # its channels are emitted one by one
 
     def __init__(
         self,

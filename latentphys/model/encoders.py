@@ -13,6 +13,12 @@ from latentphys.model.networks import ResidualBlock
 from latentphys.model.tokenisers import LocalBasis
 
 
+def name_rows(trained: tuple[str, ...], channels: list[tuple[str, ...]]) -> Tensor:
+    """(batch, channel) places of channel names among the trained ones, from 1; 0 for others."""
+    known = {name: k + 1 for k, name in enumerate(trained)}
+    return torch.tensor([[known.get(name, 0) for name in names] for names in channels])
+
+
 class SensorEncoder(nn.Module):
     """Evidence of one modality, for any number and order of channels at any rate.
 
@@ -67,9 +73,7 @@ class SensorEncoder(nn.Module):
 
     def name_index(self, channels: list[tuple[str, ...]]) -> Tensor:
         """(batch, channel) rows of the name embedding; 0 for a name not trained on."""
-        known = {name: k + 1 for k, name in enumerate(self.names)}
-        rows = [[known.get(name, 0) for name in names] for names in channels]
-        return torch.tensor(rows, dtype=torch.long, device=self.name_embedding.weight.device)
+        return name_rows(self.names, channels).to(self.name_embedding.weight.device)
 
     def forward(
         self, values: Tensor, mask: Tensor, offset: Tensor, channels: list[tuple[str, ...]]

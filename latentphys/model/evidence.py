@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from latentphys.model.texts import TextEvidence
 from latentphys.recordings.errors import FitError
 
 SCALE_FLOOR = 1e-2
@@ -123,13 +124,17 @@ class Evidence:
 
     sensors: Mapping[str, SensorEvidence]
     shape: tuple[int, int, int]
+    text: TextEvidence | None = None
 
     def present(self) -> Tensor:
         """(batch, modality): which modalities each window has, in the order of `sensors`."""
         return torch.stack([sensor.present for sensor in self.sensors.values()], dim=-1)
 
     def total(
-        self, keep: Tensor | None = None, hidden: Mapping[str, Tensor] | None = None
+        self,
+        keep: Tensor | None = None,
+        hidden: Mapping[str, Tensor] | None = None,
+        text: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Lambda and H over the kept modalities.
 
@@ -137,11 +142,13 @@ class Evidence:
             keep: (row, modality) or (row, modality, step) bool in the order of `sensors`, row k
                 of window k % batch; None keeps all.
             hidden: modality -> (row, channel) bool, channels to leave out.
+            text: whether the text speaks too, at every step of every row.
 
         Returns:
             Two tensors (row, step, evidence).
         """
-        reference = next(iter(self.sensors.values())).precision
+        spoken = (*self.sensors.values(), *((self.text,) if self.text else ()))
+        reference = spoken[0].precision
         rows = self.shape[0] if keep is None else len(keep)
         shape = (rows // self.shape[0], *self.shape)
         precision, weighted = reference.new_zeros(shape), reference.new_zeros(shape)
@@ -154,4 +161,7 @@ class Evidence:
                 kept = keep[:, k].view(*shape[:2], -1, 1)
                 own = torch.where(kept, own[0], 0.0), torch.where(kept, own[1], 0.0)
             precision, weighted = precision + own[0], weighted + own[1]
+        if text and self.text is not None:
+            said = self.text.total()
+            precision, weighted = precision + said[0], weighted + said[1]
         return precision.flatten(0, 1), weighted.flatten(0, 1)

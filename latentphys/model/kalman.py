@@ -85,11 +85,6 @@ class Filtered(NamedTuple):
     predicted_cov: Tensor
     log_density: Tensor
 
-    @property
-    def last(self) -> State:
-        """The state to carry on from."""
-        return State(self.mean[..., -1, :], self.cov[..., -1, :, :])
-
 
 class Smoothed(NamedTuple):
     """Moments of p(z_t | x_{1:T}), for every step.

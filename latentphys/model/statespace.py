@@ -5,9 +5,11 @@ z_{1:T} ~ p(z_1) prod_t p(z_t | z_{t-1}, u_t)      eps^m ~ N(0, I)      x^m ~ p_
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import pyro
 import torch
@@ -17,16 +19,20 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from latentphys.model.alignment import AlignmentHead
+from latentphys.model.binary_emissions import BinaryEmission
+from latentphys.model.binary_encoders import BinaryEncoder
 from latentphys.model.distributions import GaussMarkov, Trajectory
 from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
 from latentphys.model.evidence import Evidence, SensorEvidence, TraceEvidence
 from latentphys.model.guides import make_guide
+from latentphys.model.keys import key_of
 from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
+from latentphys.model.texts import TextEmission, TextEncoder, TextEvidence, TextSpec
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import SCALE_FLOOR, GatedTransition, LinearTransition
-from latentphys.preparation.batch import Batch
+from latentphys.preparation.batch import Batch, Tokens
 from latentphys.recordings.errors import FitError
 
 TRANSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = {
@@ -40,8 +46,13 @@ CHOICES = {
     "channels": ("sum", "attention"),
 }
 
+Encoder = SensorEncoder | BinaryEncoder
+Emission = PatchEmission | BinaryEmission
 Spoken = TypeVar("Spoken", SensorEvidence, TraceEvidence)
 UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
+# A number a model, for Pyro's store: a copy of a model gets its own, and no number comes twice.
+_COUNT = itertools.count()
+_NUMBERS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,8 @@ class SensorSpec:
     Attributes:
         size: cosines (and grid points) a state step.
         channels: channel names trained on, the commonest first.
-        likelihood: "normal" or "student_t".
+        likelihood: "normal", "student_t", or "bernoulli" of values 0 and 1 whose channels are
+            encoded and emitted together.
         rate_hz: samples a second in training; an absent sensor is imputed at it.
         units: of the sensor.
         location, scale: the training subjects' typical scaling, for a sensor never seen.
@@ -87,6 +99,7 @@ class ModelSpec:
         channels: "sum" of a modality's channels' evidence, or "attention" among them before it.
         private_dim: of z, the numbers each modality has to itself.
         align_dim: of the unit vectors that contrastive terms compare; 0 without them.
+        text: the static text it reads and emits, from the shared part of z; None for none.
 
     Raises:
         FitError: a part that there is not, or private parts that leave nothing shared.
@@ -107,6 +120,7 @@ class ModelSpec:
     channels: str = "sum"
     private_dim: int = 0
     align_dim: int = 0
+    text: TextSpec | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -133,6 +147,11 @@ class ModelSpec:
         return range(start, start + self.private_dim)
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The name of its text, if any."""
+        return (self.text.name,) if self.text else ()
+
+    @property
     def input_dim(self) -> int:
         """Size of u."""
         return len(self.inputs)
@@ -153,8 +172,10 @@ class ModelSpec:
             for name, spec in plain["sensors"].items()
         }
         widths, inputs = tuple(plain["widths"]), tuple(plain["inputs"])
+        text = TextSpec.from_dict(plain["text"]) if plain.get("text") else None
+        made = {"sensors": sensors, "widths": widths, "inputs": inputs, "text": text}
         try:
-            return cls(**{**plain, "sensors": sensors, "widths": widths, "inputs": inputs})
+            return cls(**{**plain, **made})
         except FitError as error:
             raise TypeError(str(error)) from error
 
@@ -188,25 +209,12 @@ class StateSpaceModel(nn.Module):
         self.encoders = nn.ModuleDict()
         self.emissions = nn.ModuleDict()
         for name, sensor in spec.sensors.items():
-            basis = LocalBasis(sensor.size)
-            self.encoders[name] = SensorEncoder(
-                basis,
-                spec.evidence_dim + spec.private_dim,
-                spec.nuisance_dim,
-                sensor.channels,
-                spec.width,
-                spec.dropout,
-                attends=spec.channels == "attention",
-            )
-            self.emissions[name] = PatchEmission(
-                basis,
-                spec.latent_dim,
-                spec.nuisance_dim,
-                sensor.channels,
-                sensor.likelihood,
-                spec.noise_floor,
-                reads=(*range(shared), *spec.private_of(name)) if private else None,
-            )
+            reads = (*range(shared), *spec.private_of(name)) if private else None
+            networks = _sensor_networks(spec, sensor, reads)
+            self.encoders[key_of(name)], self.emissions[key_of(name)] = networks
+        if spec.text is not None:  # last, so that the others' weights are drawn as without it
+            self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
+            self.text_emission = TextEmission(spec.text, shared, spec.dropout)
 
     def prior(self, batch: Batch) -> Trajectory:
         """p(z_{1:T} | u_{1:T}) over the windows of a batch."""
@@ -238,7 +246,21 @@ class StateSpaceModel(nn.Module):
         if self.spec.private_dim:
             sensors = {name: self._in_place(name, sensor) for name, sensor in sensors.items()}
         private = self.spec.latent_dim - self.spec.shared_dim
-        return Evidence(sensors, (len(batch), batch.steps, self.spec.evidence_dim + private))
+        shape = (len(batch), batch.steps, self.spec.evidence_dim + private)
+        return Evidence(sensors, shape, self._text_evidence(batch, private))
+
+    def _text_evidence(self, batch: Batch, private: int) -> TextEvidence | None:
+        """What the batch's texts say, of the shared part of z alone; None without texts."""
+        tokens = self.tokens_of(batch)
+        if tokens is None:
+            return None
+        own = self.text_encoder(tokens)
+        precision, weighted = (F.pad(x, (0, private)) for x in (own.precision, own.weighted))
+        return replace(own, precision=precision, weighted=weighted)
+
+    def tokens_of(self, batch: Batch) -> Tokens | None:
+        """The batch's texts, if they are the model's; None for a model without text."""
+        return batch.tokens if batch.tokens and batch.tokens.name in self.spec.texts else None
 
     def _in_place(self, modality: str, sensor: SensorEvidence) -> SensorEvidence:
         """Its private evidence in its own columns, after the shared ones; zero in the others'."""
@@ -281,13 +303,13 @@ class StateSpaceModel(nn.Module):
         sensors = self.spec.sensors.items()
         return max(self.encoder(name).reach + sensor.reach for name, sensor in sensors)
 
-    def encoder(self, modality: str) -> SensorEncoder:
+    def encoder(self, modality: str) -> Encoder:
         """The encoder of a modality."""
-        return cast(SensorEncoder, self.encoders[modality])
+        return cast(Encoder, self.encoders[key_of(modality)])
 
-    def emission(self, modality: str) -> PatchEmission:
+    def emission(self, modality: str) -> Emission:
         """The emission of a modality."""
-        return cast(PatchEmission, self.emissions[modality])
+        return cast(Emission, self.emissions[key_of(modality)])
 
     def name_index(self, modality: str, batch: Batch) -> Tensor:
         """(batch, channel) rows of the modality's channel-name embedding."""
@@ -295,7 +317,7 @@ class StateSpaceModel(nn.Module):
 
     def model(self, batch: Batch, kl_weight: float = 1.0) -> Tensor:
         """The generative model as a Pyro program; one site a trajectory, one a modality."""
-        pyro.module("latentphys", self)
+        pyro.module(self._store_name(), self)
         with pyro.plate("window", len(batch), dim=-1):
             with pyro.poutine.scale(scale=kl_weight):
                 z = pyro.sample("z", self.prior(batch))
@@ -310,11 +332,15 @@ class StateSpaceModel(nn.Module):
                     z, nuisance, self.name_index(name, batch), batch.offset[name]
                 )
                 pyro.sample(f"x_{name}", emission.mask(mask).to_event(3), obs=values)
+            if tokens := self.tokens_of(batch):
+                told = self.text_emission
+                words = told(told.pool(z), tokens).mask(told.scored(tokens))
+                pyro.sample(f"w_{tokens.name}", words.to_event(1), obs=tokens.ids)
         return z
 
     def guide(self, batch: Batch, kl_weight: float = 1.0) -> None:
         """The guide as a Pyro program, from all sensors of the batch."""
-        pyro.module("latentphys", self)
+        pyro.module(self._store_name(), self)
         evidence = self.evidence(batch)
         with pyro.plate("window", len(batch), dim=-1), pyro.poutine.scale(scale=kl_weight):
             pyro.sample("z", self.guide_of(evidence))
@@ -322,5 +348,44 @@ class StateSpaceModel(nn.Module):
                 eps = evidence.sensors[name].nuisance
                 pyro.sample(f"eps_{name}", PyroNormal(eps.loc, eps.scale).to_event(2))
 
+    def _store_name(self) -> str:
+        """Where Pyro keeps this model's parameters: a name no other model of the process has.
+
+        Under a shared name Pyro would hand one model's weights to the other.
+        """
+        return f"latentphys-{_NUMBERS.setdefault(self, next(_COUNT))}"
+
     def _observed(self, batch: Batch) -> list[str]:
         return [name for name in self.spec.sensors if name in batch.values]
+
+
+def _sensor_networks(
+    spec: ModelSpec, sensor: SensorSpec, reads: tuple[int, ...] | None
+) -> tuple[Encoder, Emission]:
+    """Encoder and emission of one modality; `reads` is what of z it is emitted from."""
+    said = spec.evidence_dim + spec.private_dim
+    if sensor.likelihood == "bernoulli":
+        return (
+            BinaryEncoder(said, spec.nuisance_dim, sensor.channels, spec.width, spec.dropout),
+            BinaryEmission(spec.latent_dim, sensor.channels, reads=reads),
+        )
+    basis = LocalBasis(sensor.size)
+    encoder = SensorEncoder(
+        basis,
+        said,
+        spec.nuisance_dim,
+        sensor.channels,
+        spec.width,
+        spec.dropout,
+        attends=spec.channels == "attention",
+    )
+    emission = PatchEmission(
+        basis,
+        spec.latent_dim,
+        spec.nuisance_dim,
+        sensor.channels,
+        sensor.likelihood,
+        spec.noise_floor,
+        reads=reads,
+    )
+    return encoder, emission

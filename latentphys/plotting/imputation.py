@@ -38,7 +38,7 @@ def plot_imputation(
         ax.fill_between(
             at.time, at.lower, at.upper, color=MODEL, alpha=0.25, lw=0, label=f"{percent:g} %"
         )
-        ax.plot(at.time, at.draws[:3].T, color=MODEL, lw=0.4, alpha=0.5)
+        ax.plot(at.time, at.draws[:3].T, color=MODEL, lw=0.3, alpha=0.2)
         ax.plot(at.time, at["mean"], color=MODEL, lw=1.6, label="mean")
         if truth is not None:
             ax.plot(at.time, span(truth, start_s, stop_s)[k], color=TRUTH, lw=1.0, label="recorded")

@@ -71,7 +71,9 @@ def _rates(
     if record.truth is not None:
         truth = span(record.truth, start_s, stop_s)
         names = ("heart_rate", "breathing_rate")
-        return [(name, truth.time.values, truth[name].values) for name in names]
+        found = [(n, truth.time.values, truth[n].values) for n in names if n in truth]
+        if found:
+            return found
     found = []
     for name in BESIDE:
         if name in record.signals:

@@ -96,10 +96,13 @@ class Augmentation:
             shift_s = lag_s * rng.standard_normal() * (signal.rate_hz > state_rate_hz)
             shift_s += self.delay_s.get(name, 0.0) * (1.0 - factor)
             at = first + shift_s * signal.rate_hz + np.arange(count) * factor
-            values, time_s = _read_between(signal.values, at, signal.rate_hz > state_rate_hz), None
+            smooth = signal.rate_hz > state_rate_hz and not signal.binary
+            values, time_s = _read_between(signal.values, at, smooth), None
         if self.one_channel and len(values) > 1 and rng.random() < self.one_channel:
             kept = rng.integers(len(values))
             values = np.where(np.arange(len(values))[:, None] == kept, values, np.nan)
+        if signal.binary:
+            return replace(signal, values=values, time_s=time_s)
         gain = np.exp(self.gain * rng.standard_normal((len(values), 1)))
         if signal.rate_hz <= state_rate_hz:
             gain[:] = 1.0  # a number on a display has no gain

@@ -17,6 +17,21 @@ from latentphys.preparation.windows import WindowIndex, first_sample, samples_pe
 from latentphys.recordings.errors import InputError, listed
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """Static texts of windows.
+
+    Attributes:
+        name: of the text.
+        ids: (batch, token), 0 where `mask` is False.
+        mask: the same shape, True = there; no token of a row is an absent text.
+    """
+
+    name: str
+    ids: Tensor
+    mask: Tensor
+
+
 @dataclass
 class Batch:
     """Windows of equal length.
@@ -29,6 +44,7 @@ class Batch:
         inputs: u, (batch, step, input), 0 where it does not drive; or None.
         input_names: of its columns; empty for a batch made by hand, whose columns are in the
             model's order.
+        tokens: the text of each window's record; None when none has one.
         subject, record: whose window it is.
         start_step: (batch,), state step of the record the window starts on.
         state_rate_hz: steps a second.
@@ -45,6 +61,7 @@ class Batch:
     state_rate_hz: float
     steps: int
     input_names: tuple[str, ...] = ()
+    tokens: Tokens | None = None
 
     def __len__(self) -> int:
         return len(self.record)
@@ -90,6 +107,7 @@ class Batch:
             mask={name: self.mask[name] for name in kept},
             offset={name: self.offset[name] for name in kept},
             channels={name: self.channels[name] for name in kept},
+            tokens=None if self.tokens and self.tokens.name in modalities else self.tokens,
         )
 
 
@@ -137,7 +155,7 @@ def collate(
         records: the records the index points into.
         index: windows.
         rows: which windows.
-        modalities: in the order the batch shall have.
+        modalities: in the order the batch shall have, a text's name among them.
         inputs: names of the inputs, in order; all that the windows' records have when left out.
     """
     chosen = [records[int(index.record_index[row])] for row in rows]
@@ -163,6 +181,7 @@ def collate(
         start_step=torch.tensor(starts, dtype=torch.int64),
         state_rate_hz=clock,
         steps=steps,
+        tokens=_tokens(chosen, modalities),
     )
 
 
@@ -193,6 +212,18 @@ def _gather(
     observed = np.isfinite(values)
     values[~observed] = 0.0
     return torch.from_numpy(values), torch.from_numpy(observed), torch.from_numpy(offset), names
+
+
+def _tokens(records: Sequence[PreparedRecord], names: Sequence[str]) -> Tokens | None:
+    """The texts of the windows' records, as long as the longest; None when none has one."""
+    for name in names:
+        own = [np.asarray(record.tokens.get(name, ()), np.int64) for record in records]
+        if longest := max((len(ids) for ids in own), default=0):
+            there = np.arange(longest) < np.array([len(ids) for ids in own])[:, None]
+            ids = np.zeros(there.shape, np.int64)
+            ids[there] = np.concatenate(own)
+            return Tokens(name, torch.from_numpy(ids), torch.from_numpy(there))
+    return None
 
 
 def _inputs(

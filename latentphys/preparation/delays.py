@@ -58,15 +58,22 @@ def _correlation(reference: PreparedSignal, pulse: PreparedSignal) -> Array:
     """Correlation at each lag of the grid, (lag,); NaN where one of them is silent."""
     beat, rise = _steepness(reference, rising=False), _steepness(pulse, rising=True)
     length, lags = min(len(beat), len(rise)), round(LONGEST_S * GRID_HZ)
+    if length <= lags:
+        return np.full(lags, np.nan)
     beat, rise = beat[:length] - beat[:length].mean(), rise[:length] - rise[:length].mean()
     norm = float(np.sqrt((beat**2).sum() * (rise**2).sum()))
-    if not norm > 0 or length <= lags:
+    if not norm > 0:
         return np.full(lags, np.nan)
     return np.array([beat[: length - k] @ rise[k:] for k in range(lags)]) / norm
 
 
 def _steepness(signal: PreparedSignal, rising: bool) -> Array:
-    """Squared slope of the first channel that has samples, smoothed, on the grid."""
+    """Squared slope of the first channel that has samples, smoothed, on the grid.
+
+    Of one sample there is no slope: an empty array.
+    """
+    if signal.values.shape[1] < 2:
+        return np.empty(0)
     seen = np.isfinite(signal.values)
     values = signal.values[int(seen.any(axis=1).argmax())].astype(np.float64)
     slope = np.nan_to_num(np.diff(values))  # a gap has no slope

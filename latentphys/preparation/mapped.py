@@ -15,14 +15,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Preprocessing
+from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
 from latentphys.recordings.errors import FitError
 from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.record import Record
 
 # Arrays start on cache lines.
 _ALIGNED = 64
@@ -134,9 +135,16 @@ class MappedRecords(Sequence[PreparedRecord]):
         return (self[number] for number in range(len(self)))
 
 
+class Prepares(Protocol):
+    """What makes a prepared record of a record, as `Preprocessing` does."""
+
+    def prepare(self, record: Record) -> PreparedRecord:
+        """The record as the model takes it."""
+
+
 @contextmanager
 def prepared(
-    entries: Iterable[LazyRecord], preprocessing: Preprocessing, budget_bytes: int | None = None
+    entries: Iterable[LazyRecord], preprocessing: Prepares, budget_bytes: int | None = None
 ) -> Iterator[Sequence[PreparedRecord]]:
     """Prepared records of a cohort, in memory if they fit and mapped from files if not.
 

@@ -69,6 +69,7 @@ class PreparedSignal:
         channels: names.
         units: of the signal before scaling.
         scale: how to get back to them.
+        binary: whether its values are 0 and 1, and nothing else.
     """
 
     values: NDArray[np.float32]
@@ -77,6 +78,7 @@ class PreparedSignal:
     channels: tuple[str, ...]
     units: str
     scale: Scale
+    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class PreparedRecord:
         duration_s: length of the recording.
         input_names: of the rows of `inputs`; input_1, input_2, ... when left out (input, if one).
         inputs_time_s: (time,) seconds of the inputs; None when sample i is at i / rate.
+        tokens: text's name -> its token ids (token,), of texts that are there.
+        texts: the same texts in words.
     """
 
     record: str
@@ -102,6 +106,8 @@ class PreparedRecord:
     duration_s: float
     input_names: tuple[str, ...] = ()
     inputs_time_s: NDArray[np.float64] | None = None
+    tokens: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Name the inputs as `Record.from_arrays` does."""
@@ -130,6 +136,11 @@ class SignalPlan:
         bands_hz: corners of frequency bands, whose log power takes the wave's place, a channel a
             band, before all other steps (`latentphys.preparation.spectrogram`).
         band_window_s, band_rate_hz: length of its frames and how many a second.
+        binary: its values are 0 and 1 (notes, alarms, states of a switch): not scaled, and
+            modelled by their probability, all channels together.
+
+    Raises:
+        FitError: a binary modality with a filter, a scaling or bands.
     """
 
     low_hz: float | None = None
@@ -145,6 +156,17 @@ class SignalPlan:
     bands_hz: tuple[float, ...] | None = None
     band_window_s: float = 0.16
     band_rate_hz: float = 12.5
+    binary: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what would make other values of 0 and 1."""
+        others = ("low_hz", "high_hz", "envelope_hz", "location", "scale", "bands_hz")
+        given = [name for name in others if getattr(self, name) is not None]
+        if self.binary and given:
+            raise FitError(
+                f"a binary modality keeps its values 0 and 1; its plan has {listed(given)} too. "
+                "Leave that out, or binary=True."
+            )
 
     @property
     def reach(self) -> int:
@@ -244,6 +266,7 @@ class Preprocessing:
             UnitError: a signal in units that cannot be converted to those of its plan's limits,
                 or in none, with all its values beyond the limits but not if taken for a fraction
                 or per second.
+            FitError: a binary modality with other values than 0 and 1.
         """
         signals = {
             name: self._signal(name, record, (scales or {}).get(name)) for name in record.signals
@@ -286,6 +309,8 @@ class Preprocessing:
             for x, by, each in zip(signal.values, factor, own, strict=True)
         ]
         scale = robust_scale(cleaned, plan) if given is None else given
+        if plan.binary:
+            scale = unscaled(name, record.record, cleaned)
         standard = [
             (x - m) / s for x, m, s in zip(cleaned, scale.location, scale.scale, strict=True)
         ]
@@ -296,6 +321,7 @@ class Preprocessing:
             channels=tuple(str(c) for c in signal.channel.values),
             units=str(signal.attrs.get("units", "")),
             scale=Scale(scale.location / factor, scale.scale / factor),
+            binary=plan.binary,
         )
 
     def clean(self, x: Array, rate_hz: float, plan: SignalPlan) -> Array:
@@ -579,6 +605,22 @@ def robust_scale(channels: list[Array], plan: SignalPlan) -> Scale:
         return Scale(np.full(count, plan.location), np.full(count, plan.scale))
     figures = np.array([median_and_spread(x) for x in channels], dtype=np.float64).reshape(-1, 2)
     return Scale(figures[:, 0], figures[:, 1])
+
+
+def unscaled(modality: str, record: str, channels: list[Array]) -> Scale:
+    """Location 0 and scale 1 of each channel of a binary modality.
+
+    Raises:
+        FitError: other values than 0 and 1.
+    """
+    for x in channels:
+        other = x[np.isfinite(x) & (x != 0.0) & (x != 1.0)]
+        if len(other):
+            raise FitError(
+                f"a binary modality has the values 0, 1 and NaN; {modality!r} of record {record!r} "
+                f"has {other[0]:g}. Put a threshold to it first, or leave out binary=True."
+            )
+    return Scale(np.zeros(len(channels)), np.ones(len(channels)))
 
 
 def _name(step: Step) -> str:

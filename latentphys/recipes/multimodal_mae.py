@@ -13,7 +13,7 @@ Source:
 
 from latentphys.learning.objective import Objective
 from latentphys.learning.views import Masking
-from latentphys.recipes.recipe import Recipe
+from latentphys.recipes.catalogue import Recipe
 
 RECIPE = Recipe(
     name="multimodal_mae",

@@ -13,7 +13,8 @@ Source:
 
 from latentphys.learning.objective import Objective
 from latentphys.learning.views import Masking
-from latentphys.recipes.recipe import Recipe
+from latentphys.recipes.catalogue import Recipe
+from latentphys.recipes.sleepfm import CHIN
 
 RECIPE = Recipe(
     name="physioomni",
@@ -26,6 +27,8 @@ RECIPE = Recipe(
             ratio={"eeg": 0.5, "ecg": 0.7, "eog": 0.7, "emg": 0.5, "": 0.5}, modality=0.2
         ),
     ),
+    state_rate_hz=4.0,
     window_s=30.0,
     model={"latent_dim": 48, "private_dim": 6, "guide": "attention", "widths": (96, 96, 96)},
+    plans={"emg": CHIN},
 )

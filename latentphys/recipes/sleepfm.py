@@ -11,13 +11,18 @@ Source:
 """
 
 from latentphys.learning.objective import Objective
-from latentphys.recipes.recipe import Recipe
+from latentphys.preparation.preprocessing import SignalPlan
+from latentphys.recipes.catalogue import Recipe
+
+CHIN = SignalPlan(low_hz=10.0, high_hz=100.0, envelope_hz=2.0, flat_s=2.0, beyond_sd=12.0)
 
 RECIPE = Recipe(
     name="sleepfm",
     source="Thapa et al. (2024)",
     objective=Objective(elbo=0.0, cross=0.0, miss=0.0, align=1.0, alignment="leave_one_out"),
+    state_rate_hz=4.0,
     window_s=30.0,
     batch_size=32,
     model={"align_dim": 128, "channels": "attention"},
+    plans={"emg": CHIN},
 )

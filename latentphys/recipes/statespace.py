@@ -7,6 +7,6 @@ L_cross  log p(x of the sensors not in S | z), z ~ q(z | x of S)
 L_miss   KL(q(z | x) || q(z | x of S)) along a path z ~ q(z | x)
 """
 
-from latentphys.recipes.recipe import Recipe
+from latentphys.recipes.catalogue import Recipe
 
 RECIPE = Recipe(name="statespace", source="latentphys")

@@ -13,7 +13,7 @@ from latentphys.learning.objective import Objective
 from latentphys.learning.views import Masking
 from latentphys.preparation.preprocessing import SignalPlan
 from latentphys.preparation.spectrogram import mel_edges
-from latentphys.recipes.recipe import Recipe
+from latentphys.recipes.catalogue import Recipe
 
 FRAME_RATE_HZ = 50.0  # systolic intervals are read to a few hundredths of a second
 

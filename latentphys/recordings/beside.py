@@ -7,6 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from latentphys.recordings.errors import WriteError
+
+
+def check_folder(path: str | Path) -> Path:
+    """The path of a folder to write, which may not be there yet.
+
+    Raises:
+        WriteError: it, or a folder it would stand in, is a file.
+    """
+    folder = Path(path)
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise WriteError(
+                f"results are written into a folder, new or there already; {str(place)!r} is a "
+                "file. Give another path, or move the file away."
+            )
+    return folder
+
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:

@@ -35,12 +35,6 @@ ALPHAS = (1e1, 1e2, 1e3, 1e4, 1e5)  # penalties tried, for a sum over some 10^4 
 POOLED = ""  # key of what was fitted to all channels together, for a channel never seen
 
 
-def normal_draws(mean: Array, sd: Array, samples: int, seed: int = 0) -> Array:
-    """(sample, channel, time): independent draws of N(mean, sd^2)."""
-    rng = np.random.default_rng(seed)
-    return mean + sd * rng.standard_normal((samples, *mean.shape))
-
-
 class Baseline(ABC):
     """A rule that predicts one modality from others, or from its own observed part."""
 
@@ -112,51 +106,22 @@ def _channels(
 
 
 class MeanBaseline(Baseline):
-    """x_t ~ N(mu, sigma^2): the marginal of each channel in training, and nothing else.
+    """x_t ~ N(mu, sigma^2): the marginal of each channel in training, and nothing else."""
 
-    Draws come from the training samples themselves, so heavy tails and skew are kept.
-    """
-
-    def __init__(self, kept: int = 20_000, seed: int = 0) -> None:
-        """Keep at most `kept` training samples a channel for `draws`."""
-        self._kept, self._seed = kept, seed
+    def __init__(self) -> None:
+        """Nothing is chosen; `fit` finds the moments."""
         self._marginal: _Marginal | None = None
-        self._pools: dict[str, NDArray[np.float32]] = {}
 
     def fit(
         self, records: Sequence[PreparedRecord], target: str, given: Sequence[str] = ()
     ) -> MeanBaseline:
-        records = with_target(records, target)
-        rng = np.random.default_rng(self._seed)
-        pools: dict[str, list[NDArray[np.float32]]] = {}
-        for _, name, values in _channels(records, target):
-            seen = values[np.isfinite(values)]
-            few = rng.choice(seen, min(len(seen), self._kept), replace=False)
-            for key in (POOLED, name):
-                pools.setdefault(key, []).append(few)
-        for name, parts in pools.items():
-            pool = np.concatenate(parts)
-            self._pools[name] = rng.choice(pool, min(len(pool), self._kept), replace=False)
-        self._marginal = _Marginal.of(records, target)
+        self._marginal = _Marginal.of(with_target(records, target), target)
         return self
 
     def predict(self, record: PreparedRecord) -> tuple[Array, Array]:
         if self._marginal is None:
             raise _unfitted(self)
         return self._marginal.predict(record)
-
-    def draws(self, record: PreparedRecord, samples: int, seed: int = 0) -> Array:
-        """(sample, channel, time): independent draws of the training samples."""
-        if self._marginal is None:
-            raise _unfitted(self)
-        rng = np.random.default_rng(seed)
-        names = self._marginal.channels(record)
-        count = len(target_times(record, self._marginal.target, self._marginal.rate_hz))
-        rows = [
-            rng.choice(self._pools.get(name, self._pools[POOLED]), (samples, count))
-            for name in names
-        ]
-        return np.stack(rows, axis=1).astype(np.float64)
 
 
 @dataclass(frozen=True)

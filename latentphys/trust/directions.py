@@ -82,7 +82,8 @@ def score_model(
         imputed = impute_record(model, record, question)
         window = round(question.window_s * truth.rate_hz)
         draws = standardised(imputed.draws, record, question.target)
-        return score_imputation(truth.values, draws, question.level, window)
+        mean = standardised(imputed["mean"], record, question.target)
+        return score_imputation(truth.values, draws, question.level, window, mean)
 
     means = _over_subjects(_with(records, question), score)
     warn_of_training_subjects(scored, trained_on)

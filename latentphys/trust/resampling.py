@@ -51,6 +51,16 @@ class SubjectBootstrap:
         """Estimate, lower and upper of the mean over subjects, (...) each."""
         return self._percentiles(self.means(values), np.isfinite(values).sum(-1))
 
+    def of_sums(self, parts: Array, score: Callable[[Array], Array]) -> Bounds:
+        """Bounds of scores that are made of sums over people, as a correlation is.
+
+        Args:
+            parts: (part, subject), what each person adds to each sum.
+            score: (resample, part) sums -> (resample, score).
+        """
+        made = score(np.tensordot(self._weights, parts, axes=(1, -1)))
+        return self._percentiles(made, np.full(made.shape[1:], parts.shape[-1]))
+
     def skill(self, values: Array, baseline: Array) -> Bounds:
         """Of 1 - mean score / mean score of the baseline, over the people who have both."""
         ratio, both = self._paired(values, baseline, lambda a, b: 1.0 - a / b)

@@ -191,6 +191,7 @@ def score_imputation(
     draws: ArrayLike,
     level: float = 0.9,
     window_samples: int | None = None,
+    mean: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Every score of one record's imputation from posterior predictive draws.
 
@@ -200,6 +201,8 @@ def score_imputation(
         level: of the central interval.
         window_samples: samples a window for `window_correlation`; None takes the whole record
             as one window.
+        mean: the prediction's mean, of the truth's shape, where it is known better than as the
+            draws' mean; correlation, window_correlation and nrmse are of it.
 
     Returns:
         correlation (pooled over channels and time), window_correlation (median over windows
@@ -216,8 +219,14 @@ def score_imputation(
             f"draws must be (sample, *truth's shape) with two samples or more; got "
             f"{draws.shape} for a truth of {truth.shape}. Put the sample axis first."
         )
+    middle = draws.mean(axis=0) if mean is None else _array(mean)
+    if middle.shape != truth.shape:
+        raise ValueError(
+            f"a mean has the truth's shape {truth.shape}; got {middle.shape}. Leave it out to take "
+            "the draws' mean."
+        )
     lower, upper = central_interval(draws, level)
-    scores = _point_scores(truth, draws.mean(axis=0), window_samples)
+    scores = _point_scores(truth, middle, window_samples)
     scores |= _spread_scores(truth, crps(truth, draws), lower, upper)
     return scores | {"pit_distance": pit_distance(pit(truth, draws))}
 

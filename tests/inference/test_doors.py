@@ -13,7 +13,7 @@ import xarray as xr
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from latentphys.inference.imputation import Question
-from latentphys.inference.paths import infer_path, paths_of
+from latentphys.inference.paths import paths_of
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (
@@ -72,8 +72,8 @@ def test_the_other_doors(tiny_fit: FittedModel, record: Record) -> None:
         tiny_fit.posterior(record, draws=0)
     with pytest.raises(ArgumentError, match="seed is a whole number from 0 up, got -1"):
         tiny_fit.posterior(record, seed=-1)
-    with pytest.raises(ArgumentError, match="unit is 'window', 'record' or 'subject', got 'beat'"):
-        tiny_fit.embed(record, "beat")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="unit is one of patch, beat, .*, subject; got 'night'"):
+        tiny_fit.embed(record, "night")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="window_s is a finite number above 0, got 0"):
         Question("ppg", ("ecg",), window_s=0)
     with pytest.raises(ArgumentError, match=r"a Record or a Cohort, got list.*Cohort\(records\)"):
@@ -283,10 +283,10 @@ def test_a_cohort_is_embedded_record_by_record(
 
     def inferred(*args: object) -> object:
         order.append("inferred")
-        return infer_path(*args)  # type: ignore[arg-type]
+        return paths_of(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(FittedModel, "prepared", prepared)
-    monkeypatch.setattr("latentphys.inference.posterior.infer_path", inferred)
+    monkeypatch.setattr("latentphys.inference.embedding.paths_of", inferred)
     short = Cohort([r.crop(0.0, 8.0) for r in tiny_cohort[:3]])
     assert tiny_fit.embed(short, "record").shape == (3, 24)
     assert order == ["prepared", "inferred"] * 3

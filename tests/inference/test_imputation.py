@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from latentphys.fitted import FittedModel
+from latentphys.inference.imputation import Question, _Answer, impute_record
+from latentphys.model.distributions import GaussMarkov
+from latentphys.model.kalman import LinearGaussian, kalman_filter, rts_smoother
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.preprocessing import Scale
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ModalityError
 from latentphys.recordings.record import Record
+from latentphys.trust.directions import score_model, standardised
+from latentphys.trust.scores import correlation
 
 DRAWS = 30
 
@@ -71,6 +80,46 @@ def test_mean_sd_and_interval_are_those_of_the_draws(tiny_fit: FittedModel, reco
     assert (answer.lower <= answer.upper).all()
     wider = tiny_fit.impute(short, "ppg", given=["ecg"], draws=400, level=0.95)
     assert (wider.upper - wider.lower).mean() > 1.2 * (answer.upper - answer.lower).mean()
+
+
+def test_the_mean_is_nearer_to_the_exact_one_than_the_mean_of_draws(
+    make_model: Callable[..., StateSpaceModel],
+) -> None:
+    # A random walk seen in noise: the Kalman smoother is a Gauss-Markov path, and exact.
+    one, steps, noise = torch.ones(1, 1, dtype=torch.float64), 400, 2.0
+    walk = LinearGaussian(one[0], one, 0.95 * one, 0.1 * one, one, noise**2 * one)
+    torch.manual_seed(0)
+    x = torch.randn(steps, 1, dtype=torch.float64)
+    smoothed = rts_smoother(walk, kalman_filter(walk, x, torch.rand(steps, 1) > 0.3))
+    variance = smoothed.cov[..., 0]
+    r = torch.cat([0.0 * one, smoothed.lag_one_cov[..., 0] / variance[:-1]])
+    before = torch.cat([0.0 * one, variance[:-1]])
+    paths = GaussMarkov(smoothed.mean, r, (variance - r**2 * before).sqrt())
+    loc = paths.sample(torch.Size([60])).mT  # (sample, channel, time)
+    answer = _Answer.empty(60, 1, steps)
+    answer.fill(
+        np.arange(steps),
+        loc,
+        torch.full_like(loc, noise),
+        make_model().emission("ppg"),
+        0.9,
+        Scale(np.zeros(1), np.ones(1)),
+    )
+    exact, sd = smoothed.mean[:, 0].numpy(), np.sqrt(variance[:, 0].numpy() + noise**2)
+    ours = np.sqrt(np.mean((answer.mean[0] - exact) ** 2))
+    sampled = np.sqrt(np.mean((answer.draws[:, 0].mean(0) - exact) ** 2))
+    assert ours < 0.5 * sampled
+    assert answer.draws[:, 0].std() > noise  # the draws themselves keep the sensor's noise
+    np.testing.assert_allclose(answer.sd[0], sd, rtol=0.1)
+
+
+def test_the_scores_are_of_the_same_mean(tiny_fit: FittedModel, record: Record) -> None:
+    question = Question("ppg", ("ecg",), draws=4, window_s=8.0)
+    prepared = tiny_fit.preprocessing.prepare(record)
+    scores = score_model(tiny_fit.model, [prepared], question)
+    mean = standardised(impute_record(tiny_fit.model, prepared, question)["mean"], prepared, "ppg")
+    truth = prepared.signals["ppg"].values
+    assert scores["correlation"] == pytest.approx(correlation(truth, mean), rel=1e-9)
 
 
 def test_the_target_is_not_looked_at(

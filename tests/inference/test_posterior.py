@@ -1,4 +1,4 @@
-"""The posterior path: schema, no seam between windows, no variance lost; embeddings."""
+"""The posterior path: schema, no seam between windows, no variance lost."""
 
 from __future__ import annotations
 
@@ -149,45 +149,6 @@ def test_a_gap_longer_than_a_window_is_bridged(tiny_fit: FittedModel, tiny_cohor
     early = group.time < 10.0
     np.testing.assert_allclose(group.z_mean[early], whole.z_mean[early], atol=0.35)
     assert float(group.z.std("sample").min()) > 0
-
-
-@pytest.mark.parametrize(("unit", "rows"), [("window", 3 * 7), ("record", 3), ("subject", 2)])
-def test_embeddings(tiny_fit: FittedModel, tiny_cohort: Cohort, unit: str, rows: int) -> None:
-    twice = [tiny_cohort[0], tiny_cohort[1], replace(tiny_cohort[2], subject="sim000")]
-    table = tiny_fit.embed(Cohort(twice), unit)  # type: ignore[arg-type]
-    assert table.dims == (unit, "feature")
-    assert table.shape == (rows, 4 * 6)
-    assert table.feature.values[0] == "mean_0"
-    assert np.isfinite(table).all()
-    assert set(table.subject.values) == {"sim000", "sim001"}
-    if unit == "window":
-        assert table.start_s.values[:7].tolist() == [8.0 * k for k in range(7)]
-        assert table.record.values[[0, 7, 14]].tolist() == ["sim000", "sim001", "sim002"]
-    if unit == "subject":
-        records = tiny_fit.embed(Cohort(twice), "record")
-        mean = records.values[[0, 2]].mean(0)
-        np.testing.assert_allclose(table.sel(subject="sim000"), mean, rtol=1e-4, atol=1e-5)
-
-
-def test_the_mean_embedding_is_the_mean_of_the_posterior(
-    tiny_fit: FittedModel, tiny_cohort: Cohort
-) -> None:
-    record = tiny_cohort[0]
-    table = tiny_fit.embed(record, "window", given=["ecg"])
-    group = tiny_fit.posterior(record, given=["ecg"], draws=1)["posterior"]
-    second = group.z_mean[100:200]
-    np.testing.assert_allclose(table[1, :6], second.mean("time"), atol=1e-5)
-    log_sd = np.log(group.z_sd[100:200]).mean("time")
-    np.testing.assert_allclose(table[1, 6:12], log_sd, atol=1e-5)
-
-
-def test_short_records_embed_and_odd_units_are_refused(
-    tiny_fit: FittedModel, tiny_cohort: Cohort
-) -> None:
-    short: Record = tiny_cohort[0].crop(0.0, 2.0)
-    assert tiny_fit.embed(short).shape == (1, 24)
-    with pytest.raises(ValueError, match="'window', 'record' or 'subject', got 'night'"):
-        tiny_fit.embed(short, "night")  # type: ignore[arg-type]
 
 
 def test_a_silent_slow_sensor_is_absent_too(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:

@@ -222,3 +222,11 @@ def test_both_scans_agree_in_value_and_gradient_when_draws_share_a_decay() -> No
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+def test_a_second_derivative_of_the_scan_is_refused() -> None:
+    decay = torch.full((STEPS, LATENT), 0.5, requires_grad=True)
+    path = linear_scan(decay, torch.ones(STEPS, LATENT))
+    (first,) = torch.autograd.grad(path.square().sum(), decay, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        first.sum().backward()

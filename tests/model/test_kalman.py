@@ -371,7 +371,7 @@ def test_a_stream_agrees_with_the_batch(cuts: tuple[int, ...]) -> None:
     for i, whole_part in enumerate(whole):
         joined = torch.cat([part[i] for part in parts], dim=0)
         torch.testing.assert_close(joined, whole_part, atol=1e-10, rtol=0)
-    torch.testing.assert_close(whole.last.mean, state.mean, atol=1e-10, rtol=0)
+    torch.testing.assert_close(whole.mean[..., -1, :], state.mean, atol=1e-10, rtol=0)
 
 
 def test_batches_of_data_and_of_models_agree_with_one_at_a_time() -> None:

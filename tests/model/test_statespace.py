@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import pyro
 import pytest
 import torch
+from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor
 
 from latentphys.learning.objective import Objective, score_batch
@@ -217,6 +220,32 @@ def test_a_spec_survives_its_plain_values(make_model: Make) -> None:
     assert ModelSpec.from_dict(spec.to_dict()) == spec
     with pytest.raises(TypeError, match="surprise"):
         ModelSpec.from_dict({**spec.to_dict(), "surprise": 1})
+
+
+@pytest.mark.parametrize("name", ["ppg.left", "type", "training", "", "100%", "encoders"])
+def test_any_name_is_a_sensors(make_model: Make, name: str) -> None:
+    sensors = {name: SensorSpec(2, ("a",)), "ppg%2Eleft": SensorSpec(3, ("a",))}
+    model, again = make_model(sensors=sensors), make_model(seed=1, sensors=sensors)
+    assert model.encoder(name).basis.size == 2
+    assert model.encoder("ppg%2Eleft").basis.size == 3
+    again.load_state_dict(model.state_dict())
+    weights = model.emission(name).state_dict()
+    assert all(torch.equal(v, weights[k]) for k, v in again.emission(name).state_dict().items())
+
+
+def test_two_models_of_one_process_both_train_under_svi(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    batch, before = make_batch(), []
+    models = [make_model(seed=seed) for seed in range(3)]
+    models[2] = copy.deepcopy(models[1])  # a copy is a model of its own too
+    for model in models:
+        before.append([w.detach().clone() for w in model.parameters()])
+        svi = SVI(model.model, model.guide, pyro.optim.Adam({"lr": 1e-2}), Trace_ELBO())
+        svi.step(batch)
+    for model, old in zip(models, before, strict=True):
+        moved = [(w - o).abs().max() for w, o in zip(model.parameters(), old, strict=True)]
+        assert 0.0 < max(moved) < 0.011, "trained, and from its own weights"
 
 
 def test_a_student_t_sensor_has_a_finite_variance(make_model: Make) -> None:

@@ -87,3 +87,15 @@ def test_a_change_of_tempo_keeps_the_delay(simulated: tuple[list[PreparedRecord]
     assert delay_at(0.3, own) == pytest.approx(own["ppg"], abs=0.021)
     # What it guards against: all sensors stretched alike carry the delay with them.
     assert delay_at(0.3, {}) == pytest.approx(own["ppg"] / np.exp(0.3), abs=0.021)
+
+
+def test_a_sensor_of_one_sample_tells_no_delay(
+    simulated: tuple[list[PreparedRecord], float],
+) -> None:
+    records, _ = simulated
+    ecg = records[0].signals["ecg"]
+    for count in (0, 1, 2):
+        short = replace(ecg, values=ecg.values[:, :count])
+        one = replace(records[0], signals={**records[0].signals, "ecg": short})
+        assert pulse_delays([one]) == {}
+        assert pulse_delays([one, *records[1:]]) == pulse_delays(records[1:])

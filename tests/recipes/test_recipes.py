@@ -10,7 +10,7 @@ import pytest
 from latentphys.api import fit, load
 from latentphys.learning.objective import Objective
 from latentphys.preparation.preprocessing import SignalPlan
-from latentphys.recipes.recipe import RECIPES, Recipe, recipe
+from latentphys.recipes.catalogue import RECIPES, Recipe, recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import FitError
 from latentphys.recordings.night import simulate_night

@@ -168,6 +168,8 @@ def test_one_person_says_nothing_about_others() -> None:
 def test_errors_say_what_to_do() -> None:
     with pytest.raises(ValueError, match="Put the sample axis first"):
         score_imputation(np.zeros((1, 30)), np.zeros((1, 30, 5)))
+    with pytest.raises(ValueError, match=r"truth's shape \(1, 30\); got \(30,\)"):
+        score_imputation(np.zeros((1, 30)), np.zeros((5, 1, 30)), mean=np.zeros(30))
     with pytest.raises(ValueError, match=r"between 0 and 1; got 90"):
         central_interval(np.zeros((5, 3)), 90)
     with pytest.raises(ValueError, match="one subject a value"):

@@ -14,10 +14,10 @@ from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.preprocessing import DEFAULT_PLANS, Preprocessing, SignalPlan
 from latentphys.recordings.errors import FitError, closest, listed
 
-RECIPES = ("statespace", "multimodal_mae", "physioomni", "sleepfm", "stethoscope")
+RECIPES = ("statespace", "dmm", "multimodal_mae", "physioomni", "sleepfm", "stethoscope")
 # Fields that the recordings or the caller decide.
 _NOT_OURS = {
-    ModelSpec: ("sensors", "state_rate_hz", "inputs"),
+    ModelSpec: ("sensors", "state_rate_hz", "inputs", "text"),
     TrainingPlan: ("minutes", "steps", "seed"),
     Augmentation: ("delay_s",),
 }

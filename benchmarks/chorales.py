@@ -1,0 +1,179 @@
+"""The deep Markov model on Bach's chorales: nats a step of polyphonic music never heard.
+
+    LATENTPHYS_DATA=... python benchmarks/chorales.py --minutes 40 --seed 0
+
+Trains the recipe "dmm" on the training chorales and keeps the weights with the best bound on the
+validation chorales. Printed for the test chorales, as sums over all chorales by the number of all
+time steps: -ELBO with the whole KL, its importance-weighted tightening
+
+    -log 1/K sum_k p(x, z_k) / q(z_k | x),    z_k ~ q,    K = 50
+
+and two models without a latent state, fitted to the same training chorales: every note by its own
+frequency, and every note as a Markov chain of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentphys.learning.specification import sensors_of
+from latentphys.learning.terms import elbo
+from latentphys.learning.training import TrainingPlan, train
+from latentphys.model.statespace import ModelSpec, StateSpaceModel
+from latentphys.preparation.batch import Batch, collate
+from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.preparation.windows import WindowIndex
+from latentphys.recipes.catalogue import Recipe, recipe
+from latentphys.recordings.record import Record
+
+Roll = NDArray[np.float64]
+NOTES = [f"key_{k + 1}" for k in range(88)]
+
+
+def chorales(part: str) -> list[Roll]:
+    """The piano rolls (step, note) of the "train", "valid" or "test" part."""
+    from scipy.io import loadmat
+
+    folder = Path(os.environ["LATENTPHYS_DATA"])
+    held = loadmat(folder / "jsb_chorales" / "JSB_Chorales.mat")[f"{part}data"][0]
+    return [np.asarray(roll, np.float64) for roll in held]
+
+
+def prepared(rolls: Sequence[Roll], part: str, chosen: Recipe) -> list[PreparedRecord]:
+    """A record a chorale, a second a step."""
+    return [
+        chosen.preprocessing.prepare(
+            Record.from_arrays(
+                {"notes": (roll.T, 1.0)}, subject=f"{part}{k:03d}", channels={"notes": NOTES}
+            )
+        )
+        for k, roll in enumerate(rolls)
+    ]
+
+
+def cut(records: Sequence[PreparedRecord], starts: Sequence[int], steps: int) -> Batch:
+    """One window of each record."""
+    rows = np.arange(len(records))
+    index = WindowIndex(rows, np.asarray(starts, np.int64), steps, 1.0)
+    return collate(records, index, rows, ("notes",))
+
+
+def whole(records: Sequence[PreparedRecord], most: int = 32) -> list[Batch]:
+    """Chorales of the same length together, so that none is padded."""
+    alike: dict[int, list[PreparedRecord]] = defaultdict(list)
+    for record in records:
+        alike[round(record.duration_s)].append(record)
+    return [
+        cut(own[k : k + most], [0] * len(own[k : k + most]), steps)
+        for steps, own in sorted(alike.items())
+        for k in range(0, len(own), most)
+    ]
+
+
+def stream(records: Sequence[PreparedRecord], size: int, seed: int) -> Iterator[Batch]:
+    """Chorales of nearly the same length together, cut to the shortest of them."""
+    rng = np.random.default_rng(seed)
+    length = np.array([round(record.duration_s) for record in records])
+    while True:
+        order = np.argsort(length + rng.uniform(0, 4, len(length)))
+        rows = [order[max(0, k) : k + size] for k in range(-rng.integers(size), len(order), size)]
+        for k in rng.permutation(len(rows)):
+            steps = int(length[rows[k]].min())
+            starts = rng.integers(length[rows[k]] - steps + 1)
+            yield cut([records[int(row)] for row in rows[k]], starts.tolist(), steps)
+
+
+@torch.no_grad()
+def bounds(
+    model: StateSpaceModel, batches: Sequence[Batch], draws: int = 50
+) -> tuple[float, float, float]:
+    """-ELBO, its KL and the importance-weighted bound of `draws` draws, in nats a step."""
+    torch.manual_seed(1)
+    nats, steps = np.zeros(3), 0
+    for batch in batches:
+        evidence = model.evidence(batch)
+        q, prior = model.guide_of(evidence), model.prior(batch)
+        weights = []
+        for _ in range(draws):
+            z = q.rsample()
+            parts = elbo(model, batch, evidence, q, z)
+            nats[0] -= float(parts.value.sum()) * batch.steps / draws
+            nats[1] += float(parts.kl_state.sum()) * batch.steps / draws
+            reached = parts.log_likelihood["notes"] * batch.steps
+            weights.append(reached + prior.log_prob(z) - q.log_prob(z))
+        nats[2] -= float((torch.logsumexp(torch.stack(weights), 0) - math.log(draws)).sum())
+        steps += len(batch) * batch.steps
+    bound, kl, weighted = (nats / steps).tolist()
+    return bound, kl, weighted
+
+
+def unigram(train: Sequence[Roll], test: Sequence[Roll]) -> float:
+    """Nats a step of independent notes, one added to each count."""
+    notes = np.concatenate(train)
+    p = (notes.sum(0) + 1.0) / (len(notes) + 2.0)
+    unseen = np.concatenate(test)
+    return float(-(unseen * np.log(p) + (1.0 - unseen) * np.log1p(-p)).sum() / len(unseen))
+
+
+def markov(train: Sequence[Roll], test: Sequence[Roll]) -> float:
+    """Nats a step of every note as a two-state Markov chain, one added to each count."""
+    before, after = (np.concatenate([roll[a:b] for roll in train]) for a, b in ((0, -1), (1, None)))
+    first = np.stack([roll[0] for roll in train])
+    start = (first.sum(0) + 1.0) / (len(first) + 2.0)
+    on = [((after * w).sum(0) + 1.0) / (w.sum(0) + 2.0) for w in (1.0 - before, before)]
+    total, steps = 0.0, 0
+    for roll in test:
+        p = np.concatenate([start[None], np.where(roll[:-1] == 1.0, on[1], on[0])])
+        total -= float((roll * np.log(p) + (1.0 - roll) * np.log1p(-p)).sum())
+        steps += len(roll)
+    return total / steps
+
+
+def main() -> None:
+    """Train, choose, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=None)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default=None, help="file for the weights")
+    options = parser.parse_args()
+    chosen = recipe("dmm")
+    rolls = {part: chorales(part) for part in ("train", "valid", "test")}
+    ready = {part: prepared(own, part, chosen) for part, own in rolls.items()}
+    torch.manual_seed(options.seed)
+    sensors = sensors_of(ready["train"], chosen.state_rate_hz, chosen.preprocessing.plans)
+    model = StateSpaceModel(ModelSpec(sensors, chosen.state_rate_hz, **chosen.model))
+    plan = TrainingPlan(
+        minutes=options.minutes, steps=options.steps, seed=options.seed, **chosen.training
+    )
+    began, spent = time.monotonic(), time.process_time()
+    batches = stream(ready["train"], chosen.batch_size, options.seed)
+    history = train(model, batches, whole(ready["valid"]), chosen.objective, plan)
+    for row in history.rows:
+        told = {key: row[key] for key in ("step", "elbo", "kl_state", "held_out_loss")}
+        print("  ".join(f"{key} {value:.3f}" for key, value in told.items()))
+    print(
+        f"{(time.monotonic() - began) / 60:.1f} minutes, {(time.process_time() - spent) / 60:.1f} "
+        f"of a processor, {history.rows[-1]['step']} updates"
+    )
+    if options.out:
+        torch.save(model.state_dict(), options.out)
+    print(f"{'':6} {'-ELBO':>8} {'KL':>8} {'IW 50':>8} {'notes':>8} {'chains':>8}  nats a step")
+    for part in ("valid", "test"):
+        own = bounds(model, whole(ready[part]))
+        beside = [f(rolls["train"], rolls[part]) for f in (unigram, markov)]
+        print(f"{part:6} " + " ".join(f"{value:8.3f}" for value in (*own, *beside)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file a published system: what its paper claims, tried here."""

@@ -1,0 +1,203 @@
+"""Embeddings: what the posterior state is and does over the units of a recording."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from latentphys.inference.paths import paths_of
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.preparation.spans import EPOCH_S, Spans, Unit, check_unit
+from latentphys.preparation.windows import observed
+from latentphys.recordings.errors import ArgumentError
+
+FEATURES = ("mean", "log_sd", "log_variation", "log_increment")
+STEP_FEATURES = ("mean", "log_sd")
+SEQUENCES = ("window", "epoch")
+# Added to variances before the logarithm, so that a state at rest has one.
+TINY = 1e-6
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an embedding is laid out.
+
+    Attributes:
+        unit: what a row stands for.
+        per_modality: given each modality alone, along a dimension of its own.
+        pooled: FEATURES of each unit; else its posterior mean step by step.
+
+    Raises:
+        ArgumentError: a unit that there is not, or sequences of another unit than SEQUENCES.
+    """
+
+    unit: Unit = "window"
+    per_modality: bool = False
+    pooled: bool = True
+
+    def __post_init__(self) -> None:
+        check_unit(self.unit)
+        if not self.pooled and self.unit not in SEQUENCES:
+            raise ArgumentError(
+                f"pooled=False gives a {' or an '.join(SEQUENCES)} step by step, all of one "
+                f"length; got unit={self.unit!r}. Take unit='patch', which is a row a step."
+            )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Features of each latent dimension; one step does not vary."""
+        return STEP_FEATURES if self.unit == "patch" else FEATURES
+
+
+def embed_records(
+    model: StateSpaceModel,
+    records: Iterable[tuple[PreparedRecord, Spans]],
+    given: Sequence[str],
+    window_s: float,
+    form: Form,
+) -> xr.DataArray:
+    """The posterior over units of recordings, one recording held at a time.
+
+    Args:
+        model: in evaluation mode.
+        records: prepared recordings, each with its units.
+        given: modalities used.
+        window_s: length of the windows a recording is read in, seconds.
+        form: unit and layout.
+
+    Returns:
+        See `FittedModel.embed`.
+
+    Raises:
+        ArgumentError: a sequence asked of a record shorter than its unit.
+    """
+    rows, subjects, names, starts, stops = [], [], [], [], []
+    for record, spans in records:
+        rows.append(_rows(model, record, spans, given, window_s, form))
+        subjects += [record.subject] * len(spans)
+        names += [record.record] * len(spans)
+        starts.append(spans.start_s)
+        stops.append(spans.stop_s)
+    unit = form.unit
+    dims, coords = _layout(model, given, form)
+    table = xr.DataArray(
+        np.concatenate(rows), dims=(unit, *dims), coords={**coords, "subject": (unit, subjects)}
+    )
+    if unit == "subject":
+        return table.rename(subject="who").groupby("who").mean().rename(who="subject")
+    return table.assign_coords(
+        record=(unit, names),
+        start_s=(unit, np.concatenate(starts), {"units": "s"}),
+        stop_s=(unit, np.concatenate(stops), {"units": "s"}),
+    )
+
+
+def unit_features(
+    model: StateSpaceModel,
+    record: PreparedRecord,
+    spans: Spans,
+    given: Sequence[str],
+    window_s: float,
+    unit: Unit,
+) -> Array:
+    """The pooled features of one recording, (unit, feature), all finite.
+
+    Args:
+        model: in evaluation mode.
+        record: a prepared recording.
+        spans: its units.
+        given: modalities used; with none of them observed the answer is the prior's.
+        window_s: length of the windows it is read in, seconds.
+        unit: of the spans.
+    """
+    mean, sd = _state(model, record, given, window_s)
+    steps = spans.steps(len(mean), model.spec.state_rate_hz)
+    if unit == "patch":
+        step = [part.start for part in steps]
+        return np.concatenate([mean[step], np.log(sd[step])], axis=1)
+    return np.stack([_features(mean[part], sd[part]) for part in steps])
+
+
+def _rows(
+    model: StateSpaceModel,
+    record: PreparedRecord,
+    spans: Spans,
+    given: Sequence[str],
+    window_s: float,
+    form: Form,
+) -> Array:
+    """Rows of one recording, (unit, ...) as `_layout` says."""
+
+    def embedded(names: Sequence[str]) -> Array:
+        if form.pooled:
+            return unit_features(model, record, spans, names, window_s, form.unit)
+        return _sequences(model, record, spans, names, window_s, form.unit)
+
+    if not form.per_modality:
+        return embedded(given)
+    each = {name: embedded([name]) for name in given if observed(record, [name])}
+    shape = next(iter(each.values())).shape if each else embedded([]).shape
+    nothing = np.full(shape, np.nan, dtype=np.float32)
+    return np.stack([each.get(name, nothing) for name in given], axis=1)
+
+
+def _layout(
+    model: StateSpaceModel, given: Sequence[str], form: Form
+) -> tuple[tuple[str, ...], dict[str, list[str] | range]]:
+    """Dimensions after the unit, and their coordinates."""
+    latents = range(model.spec.latent_dim)
+    dims: tuple[str, ...] = ("feature",)
+    coords: dict[str, list[str] | range] = {
+        "feature": [f"{kind}_{k}" for kind in form.kinds for k in latents]
+    }
+    if not form.pooled:
+        dims, coords = ("step", "latent"), {"latent": latents}
+    if form.per_modality:
+        dims, coords = ("modality", *dims), {**coords, "modality": list(given)}
+    return dims, coords
+
+
+def _state(
+    model: StateSpaceModel, record: PreparedRecord, given: Sequence[str], window_s: float
+) -> tuple[Array, Array]:
+    """Posterior mean and sd of a whole recording, (step, latent) each."""
+    mean, sd = paths_of(model, record, given, window_s).moments()
+    return mean.numpy(), sd.numpy()
+
+
+def _sequences(
+    model: StateSpaceModel,
+    record: PreparedRecord,
+    spans: Spans,
+    given: Sequence[str],
+    window_s: float,
+    unit: Unit,
+) -> Array:
+    """Posterior means (unit, step, latent), as many steps as begin and end within every unit."""
+    length_s = EPOCH_S if unit == "epoch" else window_s
+    if record.duration_s < length_s - TINY:
+        raise ArgumentError(
+            f"a sequence is of a whole {unit}, {length_s:g} s; record {record.record!r} lasts "
+            f"{record.duration_s:g} s. Leave it out, or take pooled=True."
+        )
+    mean, _ = _state(model, record, given, window_s)
+    clock = model.spec.state_rate_hz
+    count = max(1, math.floor(length_s * clock + TINY))
+    parts = spans.steps(len(mean), clock)
+    return np.stack([mean[part.start : part.start + count] for part in parts])
+
+
+def _features(mean: Array, sd: Array) -> Array:
+    """The FEATURES of one stretch of posterior means and sds (step, latent)."""
+    variation = np.sqrt(mean.var(0) + TINY)
+    steps = np.diff(mean, axis=0) if len(mean) > 1 else np.zeros_like(mean)
+    increment = np.sqrt((steps**2).mean(0) + TINY)
+    return np.concatenate([mean.mean(0), np.log(sd).mean(0), np.log(variation), np.log(increment)])

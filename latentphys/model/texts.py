@@ -1,0 +1,204 @@
+"""Text as a modality: evidence from a report's findings, and p(report | z).
+
+    Lambda_t += sum_i lambda_i      H_t += sum_i lambda_i v_i      at every step t, over tokens i
+    log p(w | z) = sum_i log p(w_i | the earlier tokens of i's own finding, zbar)
+    zbar = mean_t phi(z_t)
+
+Findings are what sentences end: a token sees its own finding alone, both where it speaks and where
+it is emitted, so that findings are independent given z, their order means nothing, and one that is
+hidden leaves out its terms exactly. An absent text adds zero. The number of tokens is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions import Categorical
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from latentphys.model.networks import ByteDropout
+from latentphys.preparation.batch import Tokens
+
+PLACES = 32  # of a token in its finding; later ones share the last
+HEADS = 2
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """What the model knows of its text.
+
+    Attributes:
+        name: of the text in a record.
+        size: tokens of the vocabulary.
+        unknown: the id of [UNK]; it is read, and never scored.
+        stops: ids that end a finding.
+        vocabulary: digest of it: other words would give the ids other meanings.
+        width: features of encoder and emission.
+    """
+
+    name: str
+    size: int
+    unknown: int
+    stops: tuple[int, ...]
+    vocabulary: str = ""
+    width: int = 64
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TextSpec:
+        """The inverse of `dataclasses.asdict`, after JSON too."""
+        return cls(**{**plain, "stops": tuple(plain["stops"])})
+
+
+@dataclass(frozen=True)
+class TextEvidence:
+    """What a text says, token by token.
+
+    Attributes:
+        precision: lambda >= 0, (batch, token, evidence); 0 where there is no token.
+        weighted: eta, the same shape.
+        finding: (batch, token), which finding of its text a token is of.
+    """
+
+    precision: Tensor
+    weighted: Tensor
+    finding: Tensor
+
+    def total(self, speaks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Lambda and H of one step, (batch, 1, evidence) each; `speaks` (batch, token) bool."""
+        spoken = torch.ones_like(self.finding, dtype=torch.bool) if speaks is None else speaks
+        at = spoken.unsqueeze(-1)
+        precision = torch.where(at, self.precision, 0.0).sum(1, keepdim=True)
+        return precision, torch.where(at, self.weighted, 0.0).sum(1, keepdim=True)
+
+
+def findings_of(tokens: Tokens, stops: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Which finding a token is of, and its place in it, (batch, token) each."""
+    ends = torch.isin(tokens.ids, tokens.ids.new_tensor(stops)) & tokens.mask
+    finding = ends.cumsum(-1) - ends.long()
+    at = torch.arange(finding.shape[-1], device=finding.device).expand_as(finding)
+    begins = F.pad(finding[:, 1:] != finding[:, :-1], (1, 0), value=True)
+    first = torch.where(begins, at, 0).cummax(-1).values
+    return finding, at - first
+
+
+class FindingBlock(nn.Module):
+    """Attention of tokens to those of their own finding, then a small network; both residual.
+
+    Args:
+        width: features of a token.
+        causal: whether a token sees no later one.
+        dropout: inside the network.
+    """
+
+    def __init__(self, width: int, causal: bool, dropout: float) -> None:
+        super().__init__()
+        self.causal = causal
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_qkv = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.drop = ByteDropout(dropout)
+
+    def forward(self, x: Tensor, finding: Tensor, mask: Tensor) -> Tensor:
+        """Features (row, token, width); finding and mask (row, token)."""
+        tokens = x.shape[1]
+        sees = (finding.unsqueeze(-1) == finding.unsqueeze(-2)) & mask.unsqueeze(-2)
+        if self.causal:
+            sees = sees & torch.ones_like(sees[0]).tril()
+        sees = sees | torch.eye(tokens, dtype=torch.bool, device=x.device)  # padding sees itself
+        qkv = self.to_qkv(self.first(x)).unflatten(-1, (3, HEADS, -1)).transpose(1, 3)
+        q, k, v = qkv.unbind(2)  # (row, head, token, feature)
+        said = F.scaled_dot_product_attention(q, k, v, attn_mask=sees.unsqueeze(1))
+        x = x + self.mix(said.transpose(1, 2).flatten(2))
+        return x + self.outer(self.drop(F.silu(self.inner(self.second(x)))))
+
+
+class TextEncoder(nn.Module):
+    """(lambda_i, eta_i) of every token of a text.
+
+    Args:
+        spec: of the text.
+        evidence_dim: size of lambda and eta.
+        dropout: inside the network.
+    """
+
+    def __init__(self, spec: TextSpec, evidence_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stops = spec.stops
+        self.embedding = nn.Embedding(spec.size, spec.width)
+        self.place = nn.Embedding(PLACES, spec.width)
+        self.block = FindingBlock(spec.width, False, dropout)
+        self.to_evidence = nn.Linear(spec.width, 2 * evidence_dim)
+
+    def forward(self, tokens: Tokens) -> TextEvidence:
+        """Evidence of each window's text; what `ids` holds outside `mask` is not looked at."""
+        finding, place = findings_of(tokens, self.stops)
+        ids = torch.where(tokens.mask, tokens.ids, 0)
+        x = self.embedding(ids) + self.place(place.clamp_max(PLACES - 1))
+        x = self.block(x, finding, tokens.mask)
+        value, log_precision = self.to_evidence(x).chunk(2, dim=-1)
+        precision = torch.where(tokens.mask.unsqueeze(-1), F.softplus(log_precision), 0.0)
+        return TextEvidence(precision, precision * value, finding)
+
+
+class TextEmission(nn.Module):
+    """p(w | z): each finding left to right, given zbar = mean_t phi(z_t).
+
+    Args:
+        spec: of the text.
+        latent_dim: size of the part of z it is emitted from, its first numbers.
+        dropout: inside the network.
+    """
+
+    def __init__(self, spec: TextSpec, latent_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.latent_dim, self.unknown, self.stops = latent_dim, spec.unknown, spec.stops
+        width = spec.width
+        self.look = nn.Sequential(nn.Linear(latent_dim, width), nn.SiLU(), nn.Linear(width, width))
+        self.drop = ByteDropout(dropout)
+        self.embedding = nn.Embedding(spec.size + 1, width)  # the last: nothing comes before
+        self.place = nn.Embedding(PLACES, width)
+        for embedding in (self.embedding, self.place):  # so that the state is heard beside them
+            nn.init.normal_(embedding.weight, std=0.1)
+        self.block = FindingBlock(width, True, dropout)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, spec.size)
+
+    def pool(self, z: Tensor) -> Tensor:
+        """zbar of paths (..., step, latent), (..., width)."""
+        return self.look(z[..., : self.latent_dim]).mean(-2)
+
+    def forward(self, pooled: Tensor, tokens: Tokens) -> Categorical:
+        """p(w_i | earlier tokens of its finding, zbar) over (..., batch, token).
+
+        Args:
+            pooled: zbar, (..., batch, width), or one that broadcasts to it.
+            tokens: (batch, token).
+        """
+        finding, place = findings_of(tokens, self.stops)
+        ids = torch.where(tokens.mask, tokens.ids, 0)
+        before = torch.where(
+            place > 0, F.pad(ids[:, :-1], (1, 0)), self.embedding.num_embeddings - 1
+        )
+        x = self.embedding(before) + self.place(place.clamp_max(PLACES - 1))
+        x = x + self.drop(pooled).unsqueeze(-2)
+        copies = x.shape[:-3].numel()
+        x = self.block(
+            x.flatten(0, -3), finding.repeat(copies, 1), tokens.mask.repeat(copies, 1)
+        ).view(x.shape)
+        return Categorical(logits=self.head(self.norm(x)), validate_args=False)
+
+    def scored(self, tokens: Tokens) -> Tensor:
+        """Which tokens have a probability, (batch, token): those there and known."""
+        return tokens.mask & (tokens.ids != self.unknown)
+
+    def log_prob(self, z: Tensor, tokens: Tokens, where: Tensor | None = None) -> Tensor:
+        """log p(w | z), (..., batch) in nats; `where` (batch, token) scores those tokens alone."""
+        scored = self.scored(tokens) if where is None else self.scored(tokens) & where
+        ids = torch.where(scored, tokens.ids, 0)
+        log_prob = self(self.pool(z), tokens).log_prob(ids)
+        return torch.where(scored, log_prob, 0.0).sum(-1)
