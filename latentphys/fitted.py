@@ -42,8 +42,9 @@ from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record
 from latentphys.recordings.units import UNCALIBRATED, quantity_of
 from latentphys.trust.audits.audit import Audit
-from latentphys.trust.audits.running import Labels, audit_cohort
+from latentphys.trust.audits.running import Labels as Truths
 from latentphys.trust.audits.running import Request as AuditRequest
+from latentphys.trust.audits.running import audit_cohort
 from latentphys.trust.calibration import Calibration
 from latentphys.trust.conformal import Guarantee
 from latentphys.trust.directions import score_model, warn_of_training_subjects
@@ -328,7 +329,7 @@ class FittedModel:
         *,
         only: Sequence[str] | None = None,
         training: Cohort | None = None,
-        labels: Labels | None = None,
+        labels: Truths | None = None,
         draws: int = 8,
         seed: int = 0,
     ) -> Audit:

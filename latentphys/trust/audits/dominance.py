@@ -4,10 +4,10 @@
 
 V(S) - V(0) is what S saves in telling the full posterior's state, step by step, with an error of
 the best size: a guide too sure of itself when sensors are absent costs no more than its error.
-V(0) tells by the record's mean. The phi_m add up to all that is saved. The cooperation term
-V(M) - V(0) - sum_m (V(m) - V(0)) is above 0 where sensors say more together than apart, below
-where they repeat one another. The perceptual score P_m is the share of what is saved that is lost
-when sensor m is another person's.
+V(0) is what the guide tells without any sensor. The phi_m add up to all that is saved. The
+cooperation term V(M) - V(0) - sum_m (V(m) - V(0)) is above 0 where sensors say more together than
+apart, below where they repeat one another. The perceptual score P_m is the share of what is saved
+that is lost when sensor m is another person's.
 
 References:
     Shapley (1953), A value for n-person games.
@@ -184,12 +184,10 @@ def shapley(values: Array, players: int) -> Array:
 
 
 def _told(case: Case, evidence: Evidence) -> Tensor:
-    """V of every subset and window, (subset, window), nats a step; the empty one is the mean."""
+    """V of every subset and window, (subset, window), nats a step; the first is of no sensor."""
     model, names = case.fitted.model, list(evidence.sensors)
-    q = model.guide_of(evidence)
-    still = q.mean.mean((0, 1), keepdim=True).expand(q.mean.shape)
-    found = [_value(q, still)]
-    for subset in range(1, 2 ** len(names)):
+    q, found = model.guide_of(evidence), []
+    for subset in range(2 ** len(names)):
         keep = torch.tensor([[bool(subset >> k & 1) for k in range(len(names))]])
         part = model.guide_of(evidence, keep.expand(evidence.shape[0], -1))
         found.append(_value(q, part.mean))

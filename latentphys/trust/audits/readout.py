@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from latentphys.inference.imputation import decode
 from latentphys.inference.paths import Paths
-from latentphys.trust.audits.case import Case
+from latentphys.trust.audits.case import TINY, Case
 from latentphys.trust.predicting import EncodedRecord
 
 Array = NDArray[np.float64]
-GRID_HZ = 125.0  # delays are read to a fraction of 8 ms by a parabola through the peak
+GRID_HZ = 125.0  # delays are read to a fraction of 8 ms by a spline through the peak
 MOST_DELAY_S = 0.3
 SLOWEST_HZ, FASTEST_HZ = 0.6, 3.3  # 36 to 200 beats a minute
 BEATS_S = 10.0
@@ -52,18 +52,22 @@ def delay_s(late: Array, early: Array) -> float:
         >>> round(delay_s(np.sin(6 * (t - 0.04)), np.sin(6 * t)), 3)
         0.04
     """
+    from scipy.interpolate import CubicSpline
     from scipy.signal import correlate
 
     count = min(len(late), len(early))
     a, b = late[:count] - late[:count].mean(), early[:count] - early[:count].mean()
-    if a.std() < 1e-9 or b.std() < 1e-9:
+    if count < 16 or a.std() < 1e-9 or b.std() < 1e-9:
         return 0.0  # nothing moves, so nothing is late
-    reach = round(MOST_DELAY_S * GRID_HZ)
-    whole = correlate(a, b, method="fft")[count - 1 - reach : count + reach]
-    k = int(np.clip(whole.argmax(), 1, len(whole) - 2))
-    left, top, right = whole[k - 1 : k + 2]
-    bend = left - 2.0 * top + right
-    return float((k - reach + (0.5 * (left - right) / bend if bend < 0 else 0.0)) / GRID_HZ)
+    reach = min(round(MOST_DELAY_S * GRID_HZ), (count - 1) // 3)
+    # The middle of one against every place in the other, so that no lag has fewer samples.
+    middle = a[reach : len(a) - reach]
+    energy = np.convolve(b**2, np.ones(len(middle)), mode="valid")
+    whole = (correlate(b, middle, mode="valid", method="fft") / np.sqrt(energy + TINY))[::-1]
+    k = int(np.clip(whole.argmax(), 2, len(whole) - 3))
+    near = np.arange(k - 2, k + 3)
+    fine = np.linspace(k - 1, k + 1, 401)
+    return float((fine[CubicSpline(near, whole[near])(fine).argmax()] - reach) / GRID_HZ)
 
 
 def beats_a_minute(x: Array, rate_hz: float = GRID_HZ) -> float:
@@ -89,8 +93,9 @@ def _rate(x: Array, rate_hz: float) -> float:
 
     x = x - x.mean()
     whole = correlate(x, x, method="fft")[len(x) - 1 :]
-    # Divided by what overlaps, so that a later repeat is not lower for being later.
-    whole = whole / np.maximum(np.arange(len(x), 0, -1), 1)
+    # By the energy of what overlaps, so that a later repeat is not lower for being later.
+    energy = np.concatenate([[0.0], np.cumsum(x**2)])
+    whole = whole / np.sqrt(energy[len(x) : 0 : -1] * (energy[-1] - energy[:-1]) + TINY)
     first, last = int(rate_hz / FASTEST_HZ), int(rate_hz / SLOWEST_HZ) + 1
     span = whole[: last + 2]
     peaks = [p for p in find_peaks(span)[0] if p >= first]
