@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 
-from latentphys import api
+from latentphys.api import fit
 from latentphys.fitted import FittedModel
-from latentphys.learning.objective import Objective
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
@@ -21,9 +20,9 @@ GAP_S = (20.0, 26.0)
 @pytest.fixture(scope="module")
 def fitted() -> FittedModel:
     cohort = simulate(subjects=8, minutes=2.0, seed=5, absent=0.0).keep("ppg", "resp")
-    with pytest.MonkeyPatch.context() as patch:  # what else takes 1,000 steps
-        patch.setattr(api, "Objective", partial(Objective, gaps=0.8, miss=0.1))
-        return api.fit(cohort, steps=100, seed=0, latent_dim=8, window_s=8.0, progress=False)
+    chosen = recipe("statespace", objective={"gaps": 0.8, "miss": 0.1})  # else it takes 1,000 steps
+    sizes = {"latent_dim": 8, "window_s": 8.0}
+    return fit(cohort, steps=100, seed=0, recipe=chosen, progress=False, **sizes)
 
 
 @pytest.fixture(scope="module")
