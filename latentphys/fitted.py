@@ -41,6 +41,10 @@ from latentphys.recordings.errors import (
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record
 from latentphys.recordings.units import UNCALIBRATED, quantity_of
+from latentphys.trust.audits.audit import Audit
+from latentphys.trust.audits.running import Labels as Truths
+from latentphys.trust.audits.running import Request as AuditRequest
+from latentphys.trust.audits.running import audit_cohort
 from latentphys.trust.calibration import Calibration
 from latentphys.trust.conformal import Guarantee
 from latentphys.trust.directions import score_model, warn_of_training_subjects
@@ -318,6 +322,47 @@ class FittedModel:
         """
         calibration = calibrate_cohort(self._for_trust(), cohort, subsets, guarantee, draws, seed)
         return replace(self, calibration=calibration)
+
+    def audit(
+        self,
+        cohort: Cohort,
+        *,
+        only: Sequence[str] | None = None,
+        training: Cohort | None = None,
+        labels: Truths | None = None,
+        draws: int = 8,
+        seed: int = 0,
+    ) -> Audit:
+        """What the model follows and what it ignores, each beside a control, in words.
+
+        leakage: someone or something here was in training. collapse: the posterior is the prior.
+        dominance: sensors that are not heard. lag: delays that fusion erases. dose: gain, noise
+        and clock move the state, or the heart's rate does not. responsive: probes of rates and
+        transit times in new people. identity: people known by gain; devices, wards, rates.
+        pairing: imputed sensors that are of nobody.
+
+        Warning:
+            The verdict goes by the estimate; the interval says how sure it is. The middle four
+            minutes of each record are looked at.
+
+        Args:
+            cohort: people the model was not fitted with.
+            only: names of audits; all when left out.
+            training: what it was fitted on, to find copies under other names.
+            labels: name -> a function of a record that gives numbers over time (a DataArray with
+                coordinate `time`, as `latentphys.labels` makes them), probed beside the rates.
+            draws: posterior paths that read-outs are averaged over.
+            seed: of draws, folds, permutations and resampled people.
+
+        Returns:
+            An `Audit`: a table when shown; `save` writes report.html and audit.json.
+
+        Raises:
+            ArgumentError: an audit that there is not, draws or a seed that cannot be.
+            CohortError: no record has a sensor of the model.
+        """
+        request = AuditRequest(only, training, labels, draws, seed)
+        return audit_cohort(self._for_trust(), cohort, request)
 
     def _imputed(self, record: Record, question: Question) -> xr.Dataset:
         prepared = self.prepared(record)
