@@ -258,7 +258,10 @@ def test_delays_rates_and_edits_are_exact() -> None:
     assert delay_s(beat(t), beat(t - 0.031)) == pytest.approx(-0.031, abs=5e-4)
     assert delay_s(np.zeros(500), np.zeros(500)) == 0.0
     assert beats_a_minute(beat(t)) == pytest.approx(78.0, abs=0.3)
-    assert math.isnan(beats_a_minute(np.zeros(1250)))
+    half_turn = np.cos(np.pi * np.arange(1250) / 1250) ** 3  # nothing in it repeats
+    ripple = 1e-3 * np.random.default_rng(0).standard_normal(1250)
+    assert math.isnan(beats_a_minute(half_turn + ripple))
+    assert math.isnan(beats_a_minute(np.full(1250, np.nan)))
     record = Record.from_arrays({"ppg": (beat(t), 125.0)}, subject="s")
     late = shifted(record, "ppg", 0.04).signals["ppg"].values[0]
     np.testing.assert_allclose(late[10:], beat(t[10:] - 0.04), atol=0.05)

@@ -99,9 +99,9 @@ def _rate(x: Array, rate_hz: float) -> float:
     first, last = int(rate_hz / FASTEST_HZ), int(rate_hz / SLOWEST_HZ) + 1
     span = whole[: last + 2]
     peaks = [p for p in find_peaks(span)[0] if p >= first]
-    if not peaks or whole[0] <= 0:
+    high = max((span[p] for p in peaks), default=0.0)
+    if not high > 0:  # nothing repeats, or it is not known
         return float("nan")
-    high = max(span[p] for p in peaks)
     # A period's double is as high: the first that is nearly the highest counts.
     k = next(p for p in peaks if span[p] >= 0.8 * high)
     left, top, right = span[k - 1 : k + 2]
