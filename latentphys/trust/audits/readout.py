@@ -91,6 +91,8 @@ def rates_of(x: Array, rate_hz: float, window_s: float) -> Array:
 def _rate(x: Array, rate_hz: float) -> float:
     from scipy.signal import correlate, find_peaks
 
+    if not np.isfinite(x).all():
+        return float("nan")
     x = x - x.mean()
     whole = correlate(x, x, method="fft")[len(x) - 1 :]
     # By the energy of what overlaps, so that a later repeat is not lower for being later.
