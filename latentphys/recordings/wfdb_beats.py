@@ -9,6 +9,7 @@ import xarray as xr
 from latentphys.recordings.errors import ReadError
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.record import Record, signal_array
+from latentphys.recordings.subjects import subject_of
 from latentphys.recordings.wfdb_annotations import read_annotations
 from latentphys.recordings.wfdb_files import read_header, signal_files
 
@@ -41,7 +42,7 @@ def list_beats(stem: Path, name: str, study: str) -> LazyRecord:
     rate_hz = float(header.fs)
     return LazyRecord(
         record=name,
-        subject=name,
+        subject=subject_of(name),
         modalities=("rr",),
         duration_s=header.sig_len / rate_hz,
         load=partial(_load, stem, rate_hz, name, study, tuple(header.comments or ())),
@@ -56,7 +57,7 @@ def _load(stem: Path, rate_hz: float, name: str, study: str, comments: tuple[str
     assert kind is not None
     return Record(
         {"rr": intervals(annotations[kind])},
-        name,
+        subject_of(name),
         name,
         study,
         annotations=annotations,

@@ -58,6 +58,16 @@ def test_values_units_and_missing_samples(tmp_path: Path) -> None:
     assert not np.isnan(record.signals["ecg"].values).any()
 
 
+def test_halves_of_one_night_are_one_subjects(tmp_path: Path) -> None:
+    for name in ("slp01a", "slp01b", "slp02", "slp01c"):
+        write(tmp_path, name, {"ECG": "mV"})
+    subjects = {entry.record: entry.subject for entry in read(tmp_path).entries}
+    assert subjects == {"slp01a": "slp01", "slp01b": "slp01", "slp02": "slp02", "slp01c": "slp01c"}
+    assert read(tmp_path)["slp01b"].subject == "slp01"
+    write(tmp_path / "own", "slp01a", {"ECG": "mV"}, comments=["<subject>: 7"])
+    assert read(tmp_path / "own")["slp01a"].subject == "7"  # what the header says comes first
+
+
 @pytest.mark.parametrize(
     ("comment", "subject"),
     [

@@ -181,6 +181,8 @@ def test_annotated_beats_without_waveforms(data_root: Path) -> None:
     with pytest.warns(UserWarning, match="18 records have annotated beats and none of their"):
         cohort = read(data_root / "slpdb_annotations")
     assert len(cohort) == 18
+    assert len(cohort.subjects) == 16  # two nights come in halves
+    assert cohort["slp01a"].subject == cohort["slp01b"].subject == "slp01"
     record = cohort["slp01a"]
     assert record.modalities == ("rr",)
     rr = record.signals["rr"]
