@@ -18,6 +18,7 @@ from latentphys.inference import answers as own
 from latentphys.preparation.loading import WindowLoader
 from latentphys.preparation.prefetching import Batches
 from latentphys.preparation.tokens import TextReader
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, FitError, ModalityError, ModelFileError
 from latentphys.recordings.record import Record
@@ -262,3 +263,13 @@ def test_a_temperature_repairs_overconfidence() -> None:
 
     assert own._temperature(lambda t: loss(t, 4.0)) == pytest.approx(4.0, rel=0.3)
     assert own._temperature(lambda t: loss(t, 1.0)) == pytest.approx(1.0, rel=0.3)
+
+
+def test_masked_signals_and_masked_words_are_a_recipe(cohort: Cohort) -> None:
+    small = {"latent_dim": 6, "evidence_dim": 8, "widths": (8, 12), "width": 8}
+    chosen = recipe("csfm", model=small, batch_size=2, window_s=6.0)
+    fitted = fit(cohort, text="report", recipe=chosen, steps=3, held_out=0.0, progress=False)
+    row = fitted.history.rows[-1]
+    assert "elbo" not in row
+    assert row["mask/ecg"] != 0.0
+    assert any(key.startswith("text") or "report" in key for key in row), sorted(row)
