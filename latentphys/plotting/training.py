@@ -16,24 +16,41 @@ class HasHistory(Protocol):
     def history(self) -> History: ...
 
 
+WORDS = {
+    "elbo": "evidence lower bound",
+    "kl_state": "state, from its prior",
+    "kl_nuisance": "nuisance, from its prior",
+    "kl_single": "state, from each sensor's own",
+    "miss": "state, from that of a subset",
+    "align": "alignment",
+    "loss": "training",
+    "held_out_loss": "held-out subjects",
+}
+
+
 def plot_training(fit: HasHistory) -> Any:
-    """Draw the bound, each sensor's imputation score, KL and the held-out loss.
+    """Draw the terms that were trained: bound, scores of sensors, divergences, the loss.
 
     Args:
         fit: a fitted model.
 
     Returns:
-        Matplotlib Axes, (4,).
+        Matplotlib Axes, one a kind of term that was logged; the loss is last.
     """
     rows = fit.history.rows
+    logged = sorted({name for row in rows for name in row})
     groups = {
         "ELBO": ["elbo"],
-        "imputed\nsensors": sorted({k for row in rows for k in row if k.startswith("cross/")}),
-        "KL": ["kl_state", "kl_nuisance", "miss"],
-        "loss": ["loss", "held_out_loss"],
+        "imputed\nsensors": [name for name in logged if name.startswith("cross/")],
+        "hidden\nsamples": [name for name in logged if name.startswith("mask/")],
+        "alignment": ["align"],
+        "KL": ["kl_state", "kl_nuisance", "kl_single", "miss"],
+        "loss": ["held_out_loss", "loss"],
     }
-    axes = panels(len(groups), "training, nats per second")
-    for ax, (label, names) in zip(axes, groups.items(), strict=True):
+    shown = {label: [n for n in names if n in logged] for label, names in groups.items()}
+    shown = {label: names for label, names in shown.items() if names}
+    axes = panels(len(shown), "training, nats per second")
+    for ax, (label, names) in zip(axes, shown.items(), strict=True):
         for name in names:
             _line(ax, rows, name)
         ax.set_ylabel(label)
@@ -45,5 +62,5 @@ def plot_training(fit: HasHistory) -> Any:
 def _line(ax: Any, rows: Sequence[Mapping[str, float]], name: str) -> None:
     """One term against the step, where it was logged."""
     points = [(row["step"], row[name]) for row in rows if name in row]
-    if points:
-        ax.plot(*zip(*points, strict=True), "o-", ms=3, lw=1.0, label=name)
+    label = WORDS.get(name, name.rpartition("/")[2])
+    ax.plot(*zip(*points, strict=True), "o-", ms=3, lw=1.0, label=label)

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgba
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
+from latentphys.learning.tracking import History
 from latentphys.plotting.style import TRUTH
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.record import Record
@@ -144,8 +145,16 @@ def test_training_is_drawn_as_logged(tiny_fit: FittedModel) -> None:
     np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), [row["elbo"] for row in rows])
     np.testing.assert_array_equal(axes[0].lines[0].get_xdata(), [row["step"] for row in rows])
     crossed = {line.get_label() for line in axes[1].lines}
-    assert crossed == {f"cross/{name}" for name in tiny_fit.modalities}
+    assert crossed == set(tiny_fit.modalities)
     losses = {line.get_label(): line.get_ydata() for line in axes[3].lines}
     held_out = [row["held_out_loss"] for row in rows if "held_out_loss" in row]
-    np.testing.assert_array_equal(losses["held_out_loss"], held_out)
+    np.testing.assert_array_equal(losses["held-out subjects"], held_out)
     assert axes[-1].get_xlabel() == "step"
+
+
+def test_terms_that_were_not_trained_have_no_panel(tiny_fit: FittedModel) -> None:
+    history = History.from_dict(
+        {"rows": [{"step": 1.0, "align": 2.0, "mask/ecg": -1.0, "loss": 3.0, "ecg>ppg": 1.0}]}
+    )
+    axes = lp.plot_training(replace(tiny_fit, history=history))
+    assert [ax.get_ylabel() for ax in axes] == ["hidden\nsamples", "alignment", "loss"]
