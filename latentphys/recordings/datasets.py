@@ -199,7 +199,7 @@ slpdb = OpenDataset(
         registry_sha256="c07dc13222cbf509d0efc8b598b31b69b71357141f97562ddc97ade72341a7ac",
     ),
     slug="slpdb",
-    layout=Layout(r"(?P<record>slp\d\d[abx]?)\.(hea|dat|ecg|st)", subject=r"slp\d\d"),
+    layout=Layout(r"(?P<record>slp\d\d[abx]?)\.(hea|dat|ecg|st)"),
 )
 
 eegmat = OpenDataset(

@@ -9,6 +9,7 @@ _SUBJECT = (
     re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)(?=[_/.]|$)"),  # BIDS
     re.compile(r"(?:^|/)(S[CT]4\d\d)\d[A-Z]\w(?=[-_.]|$)"),  # Sleep-EDF: two nights of a subject
     re.compile(r"(?:^|/)([A-Za-z]+[-_]?\d+)[-_]\d+$"),  # Subject00_1, patient003-2
+    re.compile(r"(?:^|/)(slp\d\d)[abx]?$"),  # MIT-BIH's sleep: slp01a and slp01b are one night
 )
 
 
@@ -71,8 +72,8 @@ def subject_in(stem: str) -> str:
     Example:
         >>> subject_in("Subject00_1"), subject_in("SC4001E0-PSG"), subject_in("sub-04_task-rest")
         ('Subject00', 'SC400', 'sub-04')
-        >>> subject_in("night_1")
-        ''
+        >>> subject_in("slp01b"), subject_in("night_1")
+        ('slp01', '')
     """
     found = (pattern.search(stem) for pattern in _SUBJECT)
     return next((match.group(1) for match in found if match), "")

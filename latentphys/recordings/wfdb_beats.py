@@ -8,8 +8,8 @@ import xarray as xr
 
 from latentphys.recordings.errors import ReadError
 from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.listing import subject_in
 from latentphys.recordings.record import Record, signal_array
-from latentphys.recordings.subjects import subject_of
 from latentphys.recordings.wfdb_annotations import read_annotations
 from latentphys.recordings.wfdb_files import read_header, signal_files
 
@@ -39,25 +39,27 @@ def list_beats(stem: Path, name: str, study: str) -> LazyRecord:
             f"header {stem.name}.hea says how many samples there are; it gives none. Add the "
             "number to its first line."
         )
-    rate_hz = float(header.fs)
+    rate_hz, subject = float(header.fs), subject_in(name) or name
     return LazyRecord(
         record=name,
-        subject=subject_of(name),
+        subject=subject,
         modalities=("rr",),
         duration_s=header.sig_len / rate_hz,
-        load=partial(_load, stem, rate_hz, name, study, tuple(header.comments or ())),
+        load=partial(_load, stem, rate_hz, name, subject, study, tuple(header.comments or ())),
         study=study,
         units=(("rr", "s"),),
     )
 
 
-def _load(stem: Path, rate_hz: float, name: str, study: str, comments: tuple[str, ...]) -> Record:
+def _load(
+    stem: Path, rate_hz: float, name: str, subject: str, study: str, comments: tuple[str, ...]
+) -> Record:
     annotations = read_annotations(stem, rate_hz)
     kind = _beat_file(stem)
     assert kind is not None
     return Record(
         {"rr": intervals(annotations[kind])},
-        subject_of(name),
+        subject,
         name,
         study,
         annotations=annotations,

@@ -17,9 +17,9 @@ import xarray as xr
 from latentphys.recordings.errors import ModalityError, RateError, ReadError, closest, listed
 from latentphys.recordings.headers import SignalHeader
 from latentphys.recordings.lazy import LazyRecord
+from latentphys.recordings.listing import subject_in
 from latentphys.recordings.modalities import modality_of, own_name
 from latentphys.recordings.record import Record, signal_array
-from latentphys.recordings.subjects import subject_of
 from latentphys.recordings.wfdb_annotations import read_annotations
 from latentphys.recordings.wfdb_beats import beats_alone, list_beats
 from latentphys.recordings.wfdb_files import Channel, WfdbFile, read_samples, scan, segment_names
@@ -122,7 +122,9 @@ def _numerics_apart(plans: list[Plan]) -> list[Plan]:
 
 def _lazy(name: str, study: str, files: list[WfdbFile], plans: list[Plan]) -> LazyRecord:
     attrs = _attrs(files[0].comments)
-    subject = next((str(attrs[key]) for key in _SUBJECT_KEYS if key in attrs), subject_of(name))
+    subject = next(
+        (str(attrs[key]) for key in _SUBJECT_KEYS if key in attrs), subject_in(name) or name
+    )
     everything = {m: channels for plan in plans for m, channels in plan.items()}
     if not everything:
         raise ReadError(f"record {name!r} has no signals in its header; it cannot be a record.")
