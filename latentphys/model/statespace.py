@@ -152,6 +152,11 @@ class ModelSpec:
         return (self.text.name,) if self.text else ()
 
     @property
+    def evidence_size(self) -> int:
+        """Size of Lambda and H: what is said of the shared part, then of every private one."""
+        return self.evidence_dim + self.latent_dim - self.shared_dim
+
+    @property
     def input_dim(self) -> int:
         """Size of u."""
         return len(self.inputs)
@@ -199,7 +204,7 @@ class StateSpaceModel(nn.Module):
         self.initial_loc = nn.Parameter(torch.zeros(shared))
         self.initial_spread = nn.Parameter(torch.full((shared,), UNIT_SPREAD))
         self.guide_network = make_guide(
-            spec.guide, spec.evidence_dim + private, spec.latent_dim, spec.widths, spec.dropout
+            spec.guide, spec.evidence_size, spec.latent_dim, spec.widths, spec.dropout
         )
         if private:
             privates = PrivatePrior(private)
@@ -245,16 +250,15 @@ class StateSpaceModel(nn.Module):
         }
         if self.spec.private_dim:
             sensors = {name: self._in_place(name, sensor) for name, sensor in sensors.items()}
-        private = self.spec.latent_dim - self.spec.shared_dim
-        shape = (len(batch), batch.steps, self.spec.evidence_dim + private)
-        return Evidence(sensors, shape, self._text_evidence(batch, private))
+        shape = (len(batch), batch.steps, self.spec.evidence_size)
+        return Evidence(sensors, shape, self._text_evidence(batch))
 
-    def _text_evidence(self, batch: Batch, private: int) -> TextEvidence | None:
+    def _text_evidence(self, batch: Batch) -> TextEvidence | None:
         """What the batch's texts say, of the shared part of z alone; None without texts."""
         tokens = self.tokens_of(batch)
         if tokens is None:
             return None
-        own = self.text_encoder(tokens)
+        own, private = self.text_encoder(tokens), self.spec.evidence_size - self.spec.evidence_dim
         precision, weighted = (F.pad(x, (0, private)) for x in (own.precision, own.weighted))
         return replace(own, precision=precision, weighted=weighted)
 

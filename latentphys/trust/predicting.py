@@ -85,7 +85,7 @@ class EncodedRecord:
         starts = self._index.start_step
         found = []
         for rows, sensors in zip(self._rows, self._encoded, strict=True):
-            shape = (len(rows), self._index.steps, self.model.spec.evidence_dim)
+            shape = (len(rows), self._index.steps, self.model.spec.evidence_size)
             keep = torch.tensor([[name in subset for name in sensors]]).expand(len(rows), -1)
             found.append(self.model.guide_of(Evidence(sensors, shape), keep))
         windows = GaussMarkov(

@@ -13,6 +13,7 @@ import torch
 from latentphys.api import fit
 from latentphys.fitted import FittedModel
 from latentphys.inference.paths import paths_of
+from latentphys.model.statespace import StateSpaceModel
 from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, ModalityError, SplitError
@@ -161,12 +162,19 @@ def test_what_cannot_be_asked_is_refused(unseen_fit: FittedModel, people: Cohort
         unseen_fit.evaluate(only, subsets=[["ppg"]], gaps_s=())
 
 
-def test_encoding_once_gives_what_inference_gives(two_fit: FittedModel, people: Cohort) -> None:
+@pytest.mark.parametrize("private_dim", [0, 2])
+def test_encoding_once_gives_what_inference_gives(
+    two_fit: FittedModel, people: Cohort, private_dim: int
+) -> None:
     record = two_fit.preprocessing.prepare(people[0])
-    encoded = EncodedRecord(two_fit.model, record, two_fit.window_s)
+    model = two_fit.model
+    if private_dim:
+        torch.manual_seed(0)
+        model = StateSpaceModel(replace(model.spec, private_dim=private_dim)).eval()
+    encoded = EncodedRecord(model, record, two_fit.window_s)
     for subset in subsets_of(encoded.names):
         own = encoded.paths(subset)
-        other = paths_of(two_fit.model, record, subset, two_fit.window_s)
+        other = paths_of(model, record, subset, two_fit.window_s)
         for one, two in zip(own.moments(), other.moments(), strict=True):
             torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
         assert own.nuisance.keys() == other.nuisance.keys() == set(subset)
