@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from latentphys.recordings.errors import FitError
 
 SHORTEST_GAP_S = 0.5
 Alignment = Literal["leave_one_out", "pairwise", "posterior"]
-ALIGNMENTS: tuple[Alignment, ...] = ("leave_one_out", "pairwise", "posterior")
+ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,13 @@ class Fitted:
         """Its sensors."""
         return tuple(self.model.spec.sensors)
 
+    def untrained(self, seed: int) -> Fitted:
+        """The same architecture and preparation with fresh random weights: a control."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = StateSpaceModel(self.model.spec).to(next(self.model.parameters())).eval()
+        return replace(self, model=fresh)
+
 
 def check_unseen(subjects: Iterable[str], seen: Iterable[str], use: str, on: OnTrained) -> str:
     """Refuse people the model was made with, or warn; the note that goes with the result.

@@ -13,7 +13,6 @@ from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -118,7 +117,7 @@ def probe_cohort(fitted: Fitted, cohort: Cohort, request: ProbeRequest) -> Probe
     """All units of all recordings, labelled, embedded and probed; see `FittedModel.probe`."""
     warn_of_training_subjects(cohort.subjects, fitted.trained_on)
     labels, order = reader_of(request.labels)
-    rows = _Rows({MODEL: fitted.model, "untrained": _untrained(fitted.model, request.seed)})
+    rows = _Rows({MODEL: fitted.model, "untrained": fitted.untrained(request.seed).model})
     base: Unit = "record" if request.unit == "subject" else request.unit
     clock, window_s = fitted.model.spec.state_rate_hz, fitted.window_s
     for record in cohort:
@@ -205,13 +204,6 @@ class _Rows:
             "start_s": ("unit", np.concatenate([spans.start_s for spans in self.spans])),
             "stop_s": ("unit", np.concatenate([spans.stop_s for spans in self.spans])),
         }
-
-
-def _untrained(model: StateSpaceModel, seed: int) -> StateSpaceModel:
-    """The same networks with fresh weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return StateSpaceModel(model.spec).to(next(model.parameters())).eval()
 
 
 def _check_labelled(rows: _Rows, cohort: Cohort, request: ProbeRequest) -> None:

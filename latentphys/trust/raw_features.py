@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
 from latentphys.preparation.spans import Spans
 from latentphys.trust.alignment import sample_times
+from latentphys.trust.resampling import mean_of
 
 Array = NDArray[np.float64]
 
@@ -95,6 +96,4 @@ def _block(figures: Figures, modality: str, channels: set[str], units: int) -> A
     if not channels:
         return np.full((units, FIGURES), np.nan)
     stack = np.stack([figures[modality, channel] for channel in sorted(channels)])
-    seen = np.isfinite(stack)
-    total = np.where(seen, stack, 0.0).sum(axis=0)
-    return np.where(seen.any(axis=0), total / np.maximum(seen.sum(axis=0), 1), np.nan)
+    return mean_of(stack, axis=0)

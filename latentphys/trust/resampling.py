@@ -20,6 +20,13 @@ Array = NDArray[np.float64]
 Bounds = tuple[Array, Array, Array]
 
 
+def mean_of(x: Array, axis: int = -1) -> Array:
+    """Mean of what is finite; NaN where nothing is."""
+    seen = np.isfinite(x)
+    total, count = np.where(seen, x, 0.0).sum(axis), seen.sum(axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
 class SubjectBootstrap:
     """One resampling of people, used for everything.
 

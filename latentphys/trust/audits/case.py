@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch, collate
 from latentphys.preparation.windows import tile
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.record import Record
 from latentphys.trust.held_out import Fitted
-from latentphys.trust.predicting import EncodedRecord, observed
-from latentphys.trust.resampling import SubjectBootstrap
+from latentphys.trust.predicting import EncodedRecord, Subset, observed
+from latentphys.trust.resampling import SubjectBootstrap, mean_of
 
 Array = NDArray[np.float64]
 LONGEST_S = 240.0  # of each record, its middle: beats by the hundred, and an audit in minutes
@@ -49,15 +48,37 @@ class Case:
     seed: int = 0
 
     @cached_property
-    def records(self) -> tuple[Record, ...]:
-        """The middle of every record with a sample, with the model's sensors alone."""
+    def _observed(self) -> tuple[tuple[Record, Subset], ...]:
+        """The middle of every record with a sample, and of which of the model's sensors it has."""
         found = []
         for record in self.cohort:
             names = [name for name in record.modalities if name in self.names]
-            kept = _middle(record.keep(*names)) if names else None
-            if kept is not None and observed(self.fitted.prepare(kept), self.names):
-                found.append(kept)
+            if not names:
+                continue
+            kept = _middle(record.keep(*names))
+            if seen := observed(self.fitted.prepare(kept), self.names):
+                found.append((kept, seen))
         return tuple(found)
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The middle of every record with a sample, with the model's sensors alone."""
+        return tuple(record for record, _ in self._observed)
+
+    @property
+    def complete(self) -> list[Record]:
+        """The records in which every sensor of the model was observed."""
+        return [record for record, seen in self._observed if seen == self.names]
+
+    @cached_property
+    def state_rows(self) -> list[Array]:
+        """`features` of each of the records."""
+        return [self.features(record) for record in self.records]
+
+    @cached_property
+    def raw_rows(self) -> list[Array]:
+        """`raw_features` of each of the records."""
+        return [self.raw_features(record) for record in self.records]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,11 +97,8 @@ class Case:
 
     @cached_property
     def untrained(self) -> Case:
-        """The same architecture and preparation with fresh random weights."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            fresh = StateSpaceModel(self.fitted.model.spec).eval()
-        return replace(self, fitted=replace(self.fitted, model=fresh))
+        """The same case of the same networks with fresh random weights."""
+        return replace(self, fitted=self.fitted.untrained(self.seed))
 
     def by_subject(self, values: Mapping[str, list[Any]]) -> Array:
         """Means over each person's records, (..., subject); NaN for a person without one.
@@ -146,27 +164,11 @@ def summarised(x: Array, size: int) -> Array:
     return np.stack(rows)
 
 
-def complete(case: Case) -> list[Record]:
-    """The records in which every sensor of the model was observed."""
-    return [
-        record
-        for record in case.records
-        if observed(case.fitted.prepare(record), case.names) == case.names
-    ]
-
-
 def _middle(record: Record) -> Record:
     if record.duration_s <= LONGEST_S:
         return record
     start = (record.duration_s - LONGEST_S) / 2.0
     return record.crop(start, start + LONGEST_S)
-
-
-def mean_of(x: Array, axis: int = -1) -> Array:
-    """Mean of what is finite; NaN where nothing is."""
-    seen = np.isfinite(x)
-    total, count = np.where(seen, x, 0.0).sum(axis), seen.sum(axis)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _mean(x: Array) -> Array:

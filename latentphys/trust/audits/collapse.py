@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from latentphys.model.distributions import kl_along
-from latentphys.trust.audits.case import UNTRAINED, Case, mean_of
+from latentphys.trust.audits.case import UNTRAINED, Case
 from latentphys.trust.audits.finding import Finding
+from latentphys.trust.resampling import mean_of
 
 HYPOTHESIS = "The posterior state moves with what was recorded, in more than one of its numbers."
 ACTIVE = 0.01  # of Burda et al.

@@ -33,9 +33,9 @@ from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence
 from latentphys.recordings.errors import listed
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import Case, complete, mean_of
+from latentphys.trust.audits.case import Case
 from latentphys.trust.audits.finding import Finding, not_tested
-from latentphys.trust.resampling import SubjectBootstrap
+from latentphys.trust.resampling import SubjectBootstrap, mean_of
 
 Array = NDArray[np.float64]
 HYPOTHESIS = "Every sensor moves the state, and no single one speaks for all."
@@ -46,7 +46,7 @@ MOST_SENSORS = 8  # 2^8 subsets of every window
 
 def dominance(case: Case) -> list[Finding]:
     """Shares of the nats, least first; a model that goes by one sensor is called so."""
-    records, names = complete(case), case.names
+    records, names = case.complete, case.names
     people = {record.subject for record in records}
     if not 2 <= len(names) <= MOST_SENSORS or len(people) < 2:
         return [
@@ -57,7 +57,7 @@ def dominance(case: Case) -> list[Finding]:
                 f"are {len(names)} and {len(people)}. Audit people who wore {listed(names)}.",
             )
         ]
-    said = _said(case)
+    said = _said(case, records)
     share = said.share()
     return [_finding(said, share, names)]
 
@@ -132,11 +132,10 @@ class _Said:
 
 
 @torch.no_grad()
-def _said(case: Case) -> _Said:
+def _said(case: Case, records: Sequence[Record]) -> _Said:
     names, model = case.names, case.fitted.model
     values: dict[str, list[Array]] = {}
     perceived: dict[str, list[Array]] = {}
-    records = complete(case)
     evidence = [model.evidence(case.windows(record)) for record in records]
     for k, record in enumerate(records):
         v = _told(case, evidence[k]).numpy()

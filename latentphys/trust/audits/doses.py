@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case, mean_of
+from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case
 from latentphys.trust.audits.edits import ABSOLUTE, all_shifted, amplified, at_tempo, noisy
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.audits.readout import beats_a_minute, read_off
+from latentphys.trust.resampling import mean_of
 
 Array = NDArray[np.float64]
 Edit = Callable[[Record], Record]
@@ -62,13 +63,13 @@ def _noises(case: Case) -> dict[str, Edit]:
 
 def _nuisance(case: Case, name: str, edits: Mapping[str, Edit], what: str) -> Finding:
     """The worst of some edits that should not matter."""
-    moved = _moved(case, lambda own, r: own.features(r), edits)
+    moved = _moved(case, case.state_rows, case.features, edits)
     if not moved:
         why = "No sensor of the model is a waveform."
         return not_tested(f"dose: {name}", f"{what} leaves the state where it is.", why)
     worst = max(moved, key=lambda edit: float(mean_of(moved[edit])))
     value, low, high = case.bootstrap.bounds(moved[worst])
-    raw = _moved(case, lambda own, r: own.raw_features(r), {worst: edits[worst]})
+    raw = _moved(case, case.raw_rows, case.raw_features, {worst: edits[worst]})
     fine = float(value) < MOST_MOVED
     words = f"{what} ({worst}) moves the state {float(value):.2f} of the way to another person. "
     words += (
@@ -92,10 +93,20 @@ def _nuisance(case: Case, name: str, edits: Mapping[str, Edit], what: str) -> Fi
 
 
 def _moved(
-    case: Case, features: Callable[[Case, Record], Array], edits: Mapping[str, Edit]
+    case: Case,
+    before_edit: list[Array],
+    features: Callable[[Record], Array],
+    edits: Mapping[str, Edit],
 ) -> dict[str, Array]:
-    """edit -> |Delta z| / mean distance between people, (subject,)."""
-    rows = [features(case, record).mean(0) for record in case.records]
+    """edit -> |Delta z| / mean distance between people, (subject,).
+
+    Args:
+        case: whose records are edited.
+        before_edit: `features` of each of them as they are.
+        features: (row, feature) of a record.
+        edits: by name.
+    """
+    rows = [own.mean(0) for own in before_edit]
     most = max(len(row) for row in rows)  # raw features of those who wore the most sensors
     records = [record for record, row in zip(case.records, rows, strict=True) if len(row) == most]
     still = [row for row in rows if len(row) == most]
@@ -114,7 +125,7 @@ def _moved(
         for record, before in zip(records, still, strict=True):
             if edit.split()[0] not in (*record.modalities, "all"):
                 continue
-            after = features(case, change(record)).mean(0) / spread
+            after = features(change(record)).mean(0) / spread
             ratio = float(np.linalg.norm(after - before) / np.mean(between))
             found_in.setdefault(record.subject, []).append(ratio)
         if found_in:

@@ -105,7 +105,8 @@ def _devices(case: Case) -> list[Finding]:
             found[name] = values
     if not found:
         return []
-    rows = np.stack([case.features(record).mean(0) for record in people])
+    of = {r.record: own for r, own in zip(case.records, case.state_rows, strict=True)}
+    rows = np.stack([of[record.record].mean(0) for record in people])
     return [_device(case, name, values, rows, len(found)) for name, values in found.items()]
 
 

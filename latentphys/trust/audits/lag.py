@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case, mean_of
+from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case
 from latentphys.trust.audits.edits import shifted
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.audits.readout import delay_s, read_off, with_nuisance_of
+from latentphys.trust.resampling import mean_of
 
 Array = NDArray[np.float64]
 DOSES_S = (0.0, 0.02, 0.04, 0.06, 0.08)  # 80 ms: a transit time's range in one person

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import Case, complete, mean_of
+from latentphys.trust.audits.case import Case
 from latentphys.trust.audits.edits import edited
 from latentphys.trust.audits.finding import Finding, not_tested
 from latentphys.trust.audits.readout import GRID_HZ, read_off
+from latentphys.trust.resampling import mean_of
 
 Array = NDArray[np.float64]
 LEAST_PEOPLE = 6  # 2^6 signs: the least that can be sure at one in fifty
@@ -26,7 +27,7 @@ HYPOTHESIS = "What the model makes of an absent {target} needs the other sensors
 
 def pairing(case: Case) -> list[Finding]:
     """Correlation with the truth, true pairing against shuffled, a sensor each."""
-    records = complete(case)
+    records = case.complete
     if len(case.names) < 2 or len({r.subject for r in records}) < LEAST_PEOPLE:
         why = f"Needs two sensors or more worn together by {LEAST_PEOPLE} people or more."
         return [not_tested("pairing", HYPOTHESIS.format(target="sensor"), why)]

@@ -8,8 +8,6 @@ and the raw samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,12 +34,12 @@ def responsive(case: Case) -> list[Finding]:
             "labels={name: function of a record that gives a DataArray over time}."
         )
         return [not_tested("responsive", HYPOTHESIS.format(name="rates"), why)]
-    asked: dict[str, Callable[[Record], Array]] = {
-        "state": case.features,
-        UNTRAINED: case.untrained.features,
-        "raw features": case.raw_features,
+    untrained = case.untrained
+    rows = {
+        "state": case.state_rows,
+        UNTRAINED: [untrained.features(record) for record in case.records],
+        "raw features": case.raw_rows,
     }
-    rows = {name: [features(record) for record in case.records] for name, features in asked.items()}
     return [_finding(case, name, labels[name], rows) for name in labels]
 
 
