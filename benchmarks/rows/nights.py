@@ -19,7 +19,7 @@ from latentphys.learning.views import single_view
 from latentphys.preparation.loading import in_order
 from latentphys.preparation.windows import tile
 from rows.tally import STAGES, Array, Tally, count_confusions, macro_f1, probe_class, share
-from rows.windows import commonest, embedded, labelled
+from rows.windows import commonest, embedded, labelled, nights_of
 
 SENSORS = ("eeg", "eog", "emg", "ecg", "airflow")
 WAYS = ("leave_one_out", "pairwise", "posterior")
@@ -33,8 +33,7 @@ def run(
     """Retrieval and staging on simulated nights of unseen people."""
     rows: dict[str, dict[str, Tally]] = {}
     for seed in range(seeds):
-        nights = lp.simulate_night(subjects, minutes, seed=200 + seed, absent=0.0).keep(*SENSORS)
-        train, test = nights.split(test=1 / 3, seed=seed)
+        train, test = nights_of(200 + seed, SENSORS, subjects, minutes, seed)
         for way in (*WAYS, "statespace"):
             own = lp.recipe("sleepfm", objective={"alignment": way}) if way in WAYS else way
             chosen = (

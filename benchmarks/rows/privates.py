@@ -12,7 +12,7 @@ import numpy as np
 
 import latentphys as lp
 from rows.tally import Tally, macro_f1, probe_class
-from rows.windows import commonest, embedded, labelled
+from rows.windows import commonest, embedded, labelled, nights_of
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
@@ -30,8 +30,7 @@ def run(
     """Macro-F1 by how many sensors are given, over all their subsets."""
     rows: dict[str, dict[str, Tally]] = {}
     for seed in range(seeds):
-        nights = lp.simulate_night(subjects, minutes, seed=300 + seed, absent=0.0).keep(*SENSORS)
-        train, test = nights.split(test=1 / 3, seed=seed)
+        train, test = nights_of(300 + seed, SENSORS, subjects, minutes, seed)
         for name, chosen in WAYS.items():
             fit = lp.fit(train, recipe=chosen, steps=steps, seed=seed, progress=False)
             y, _ = labelled(fit, train, commonest("stage"))

@@ -9,10 +9,19 @@ from numpy.typing import NDArray
 
 from latentphys.fitted import FittedModel
 from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.night import simulate_night
 from latentphys.recordings.record import Record
 
 Array = NDArray[np.float64]
 Truth = Callable[[Record, float, float], float]
+
+
+def nights_of(
+    seed: int, sensors: Sequence[str], subjects: int, minutes: float, split_seed: int
+) -> tuple[Cohort, Cohort]:
+    """Simulated nights with every sensor worn: those to fit, and a third of the people unseen."""
+    nights = simulate_night(subjects, minutes, seed=seed, absent=0.0).keep(*sensors)
+    return nights.split(test=1 / 3, seed=split_seed)
 
 
 def mean_of(name: str) -> Truth:

@@ -20,6 +20,8 @@ from torch.distributions import Normal, constraints, kl_divergence, register_kl
 _Shape = torch.Size | list[int] | tuple[int, ...]
 Transition = Callable[[Tensor, Tensor | None], Normal]
 
+SCALE_FLOOR = 1e-2  # least scale of any learned Gaussian: below it a likelihood has no bound
+
 
 def linear_scan(decay: Tensor, drive: Tensor) -> Tensor:
     """Solve d_t = decay_t * d_{t-1} + drive_t with d_0 = 0.

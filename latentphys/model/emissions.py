@@ -9,10 +9,10 @@ from pyro.distributions import Normal, StudentT, TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from latentphys.model.distributions import SCALE_FLOOR
 from latentphys.model.tokenisers import LocalBasis
 
 Likelihood = Literal["normal", "student_t", "bernoulli"]
-SCALE_FLOOR = 1e-2
 
 
 class PatchEmission(nn.Module):

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from latentphys.model.distributions import SCALE_FLOOR
 from latentphys.model.texts import TextEvidence
 from latentphys.recordings.errors import FitError
 
-SCALE_FLOOR = 1e-2
-UNIT_SPREAD = 0.5  # softplus of it and the floor are about 1
+UNIT_NUISANCE = 0.5  # softplus of it and the floor are about 1
 
 
 @dataclass
@@ -66,7 +66,7 @@ class TraceEvidence:
 def nuisance_of(raw: Tensor) -> Normal:
     """q(eps) from an encoder's numbers, (..., 2 * nuisance); at zero nearly the prior N(0, I)."""
     loc, spread = raw.chunk(2, dim=-1)
-    return Normal(loc, SCALE_FLOOR + F.softplus(spread + UNIT_SPREAD), validate_args=False)
+    return Normal(loc, SCALE_FLOOR + F.softplus(spread + UNIT_NUISANCE), validate_args=False)
 
 
 @dataclass

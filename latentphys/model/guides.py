@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentphys.model.distributions import GaussMarkov
+from latentphys.model.distributions import SCALE_FLOOR, GaussMarkov
 from latentphys.model.networks import StepPyramid
 from latentphys.model.stacks import LinearRecurrentLayer, StepAttention, StepStack
 
-SCALE_FLOOR = 1e-2
 MEAN_LIMIT = 8.0  # the prior's scale is near 1; while its KL is warmed up nothing else holds m
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from latentphys.model.transitions import SCALE_FLOOR, _inverse_softplus
+from latentphys.model.distributions import SCALE_FLOOR
+from latentphys.model.transitions import _inverse_softplus
 from latentphys.recordings.errors import FitError
 
 SLOWEST, FASTEST = 0.004, 0.25  # turns a step at the start: 0.05 to 3.1 Hz on a clock of 12.5 Hz

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from latentphys.model.alignment import AlignmentHead
 from latentphys.model.binary_emissions import BinaryEmission
 from latentphys.model.binary_encoders import BinaryEncoder
-from latentphys.model.distributions import GaussMarkov, Trajectory
+from latentphys.model.distributions import SCALE_FLOOR, GaussMarkov, Trajectory
 from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
 from latentphys.model.evidence import Evidence, SensorEvidence, TraceEvidence
@@ -31,7 +31,7 @@ from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
 from latentphys.model.texts import TextEmission, TextEncoder, TextEvidence, TextSpec
 from latentphys.model.tokenisers import LocalBasis
-from latentphys.model.transitions import SCALE_FLOOR, GatedTransition, LinearTransition
+from latentphys.model.transitions import GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch, Tokens
 from latentphys.recordings.errors import FitError
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-SCALE_FLOOR = 1e-2
+from latentphys.model.distributions import SCALE_FLOOR
 
 
 def _inverse_softplus(value: float) -> float:
