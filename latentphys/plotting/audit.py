@@ -46,7 +46,9 @@ def plot_audit(audit: Audit, columns: int = 3) -> Any:
 
 def _lines(ax: Any, curves: Any) -> None:
     for name, values in curves["series"].items():
-        ax.plot(curves["x"], values, marker="o", ms=3, lw=1.2, label=name)
+        # What was planted lies over what was told of it, which must be seen through it.
+        style = "--" if name == "planted" else "-"
+        ax.plot(curves["x"], values, style, marker="o", ms=3, lw=1.2, label=name)
     ax.set_xlabel(curves["x_name"], fontsize=8)
     ax.set_ylabel(curves["y_name"], fontsize=8)
     ax.legend(frameon=False, fontsize=7)

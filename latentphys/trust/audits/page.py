@@ -120,8 +120,9 @@ def _lines(
             if b is not None and math.isfinite(b)
         )
         colour = SERIES[k % len(SERIES)]
+        dashes = " stroke-dasharray='3 6'" if name == "planted" else ""
         parts.append(
-            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'/>"
+            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'{dashes}/>"
         )
         parts.append(
             f"<text x='{WIDTH + 5:.0f}' y='{20 + 16 * k}' font-size='12' fill='{colour}'>"
