@@ -14,7 +14,7 @@ from latentphys.inference.answers import Answers, Prior, answer_record, describe
 from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
 from latentphys.inference.posterior import posterior_record
-from latentphys.learning.checkpoints import check_weights, load_model, save_model
+from latentphys.learning.checkpoints import check_weights, halved, load_model, save_model
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.inputs import check_inputs
@@ -636,16 +636,18 @@ class FittedModel:
             prepared = replace(prepared, tokens=self.answers.reader.read(record))
         return prepared
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write a folder of weights (safetensors) and JSON that `latentphys.load` reads.
 
         An interrupted save leaves a model that stood there before intact.
 
         Args:
             path: the folder, made if need be.
+            half: round the weights to half precision (float16): half the size, and answers that
+                differ in the third digit. They are single precision again once loaded.
 
         Raises:
-            WriteError: there is a file of that name.
+            WriteError: there is a file of that name, or a weight that half precision cannot hold.
             OSError: it cannot be written.
         """
         check_folder(path)
@@ -660,7 +662,8 @@ class FittedModel:
             card["answers"] = self.answers.to_dict()
         if self.calibration is not None:
             card["calibration"] = self.calibration.to_dict()
-        save_model(path, self.model.state_dict(), card)
+        weights = self.model.state_dict()
+        save_model(path, halved(weights) if half else weights, card)
 
     @classmethod
     def load(cls, path: str | Path, *, steps: Mapping[str, Step] | None = None) -> FittedModel:

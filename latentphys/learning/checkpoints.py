@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from latentphys.recordings.beside import beside
-from latentphys.recordings.errors import ModelFileError
+from latentphys.recordings.errors import ModelFileError, WriteError
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,22 @@ def read_folder(folder: Path, kind: FolderKind) -> tuple[dict[str, Tensor], dict
             f"{file} is not the file that was saved (its SHA-256 differs). Copy the folder again."
         )
     return load_tensors(content), card
+
+
+def halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights rounded to half precision; whole numbers stay as they are.
+
+    Raises:
+        WriteError: a weight beyond the largest number of half precision, 65,504.
+    """
+    rounded = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    for name, weight in rounded.items():
+        if weight.isinf().any() and not weights[name].isinf().any():
+            raise WriteError(
+                f"half precision holds numbers up to 65,504; {name} has "
+                f"{float(weights[name].abs().max()):.3g}. Save with half=False."
+            )
+    return rounded
 
 
 def check_weights(expected: dict[str, Tensor], given: dict[str, Tensor]) -> None:

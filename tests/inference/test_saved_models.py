@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -17,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from latentphys.fitted import FittedModel
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import ModelFileError
+from latentphys.recordings.errors import ModelFileError, WriteError
 
 
 @pytest.fixture
@@ -45,6 +47,27 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], obj
     save_file(weights, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     change_card(folder, lambda card: card["weights"].update(sha256=digest))
+
+
+def test_half_precision_is_half_the_size_and_nearly_the_same_answer(
+    tiny_fit: FittedModel, saved: Path, tiny_cohort: Cohort, tmp_path: Path
+) -> None:
+    tiny_fit.save(tmp_path / "half", half=True)
+    assert weights_of(tmp_path / "half").stat().st_size < 0.55 * weights_of(saved).stat().st_size
+    back = FittedModel.load(tmp_path / "half")
+    assert all(weight.dtype == torch.float32 for weight in back.model.parameters())
+    one, two = (fit.embed(tiny_cohort, unit="window").values for fit in (tiny_fit, back))
+    assert not np.array_equal(one, two)
+    np.testing.assert_allclose(two, one, atol=5e-3)
+
+
+def test_half_precision_refuses_what_it_cannot_hold(tiny_fit: FittedModel, tmp_path: Path) -> None:
+    other = copy.deepcopy(tiny_fit)
+    with torch.no_grad():
+        other.model.initial_loc[0] = 1e6
+    with pytest.raises(WriteError, match=r"up to 65,504; initial_loc has 1e\+06.*half=False"):
+        other.save(tmp_path / "half", half=True)
+    assert not (tmp_path / "half").exists()
 
 
 def test_the_same_bits_come_back(tiny_fit: FittedModel, saved: Path, tiny_cohort: Cohort) -> None:
