@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latentphys.fitted import FittedModel, software
 from latentphys.learning.specification import sensors_of
 from latentphys.learning.terms import elbo
 from latentphys.learning.training import TrainingPlan, train
@@ -139,39 +140,52 @@ def markov(train: Sequence[Roll], test: Sequence[Roll]) -> float:
     return total / steps
 
 
+def learn(
+    minutes: float | None, steps: int | None, seed: int, progress: bool = True
+) -> FittedModel:
+    """The recipe fitted to the training chorales, its best state chosen on the validation ones."""
+    chosen = recipe("dmm")
+    ready = {part: prepared(chorales(part), part, chosen) for part in ("train", "valid")}
+    torch.manual_seed(seed)
+    sensors = sensors_of(ready["train"], chosen.state_rate_hz, chosen.preprocessing.plans)
+    model = StateSpaceModel(ModelSpec(sensors, chosen.state_rate_hz, **chosen.model))
+    plan = TrainingPlan(minutes=minutes, steps=steps, seed=seed, **chosen.training)
+    batches = stream(ready["train"], chosen.batch_size, seed)
+    history = train(model, batches, whole(ready["valid"]), chosen.objective, plan, progress)
+    about = {
+        "recipe": chosen.name,
+        "objective": chosen.objective.to_dict(),
+        "plan": plan.to_dict(),
+        "subjects": [record.subject for own in ready.values() for record in own],
+        "held_out": [record.subject for record in ready["valid"]],
+        "software": software(),
+    }
+    return FittedModel(model, chosen.preprocessing, chosen.window_s, history, about)
+
+
 def main() -> None:
     """Train, choose, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=None)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default=None, help="file for the weights")
+    parser.add_argument("--out", default=None, help="folder for the model")
     options = parser.parse_args()
-    chosen = recipe("dmm")
-    rolls = {part: chorales(part) for part in ("train", "valid", "test")}
-    ready = {part: prepared(own, part, chosen) for part, own in rolls.items()}
-    torch.manual_seed(options.seed)
-    sensors = sensors_of(ready["train"], chosen.state_rate_hz, chosen.preprocessing.plans)
-    model = StateSpaceModel(ModelSpec(sensors, chosen.state_rate_hz, **chosen.model))
-    plan = TrainingPlan(
-        minutes=options.minutes, steps=options.steps, seed=options.seed, **chosen.training
-    )
     began, spent = time.monotonic(), time.process_time()
-    batches = stream(ready["train"], chosen.batch_size, options.seed)
-    history = train(model, batches, whole(ready["valid"]), chosen.objective, plan)
-    for row in history.rows:
+    fitted = learn(options.minutes, options.steps, options.seed)
+    for row in fitted.history.rows:
         told = {key: row[key] for key in ("step", "elbo", "kl_state", "held_out_loss")}
         print("  ".join(f"{key} {value:.3f}" for key, value in told.items()))
     print(
         f"{(time.monotonic() - began) / 60:.1f} minutes, {(time.process_time() - spent) / 60:.1f} "
-        f"of a processor, {history.rows[-1]['step']} updates"
+        f"of a processor, {fitted.history.rows[-1]['step']} updates"
     )
     if options.out:
-        torch.save(model.state_dict(), options.out)
+        fitted.save(options.out)
     print(f"{'':6} {'-ELBO':>8} {'KL':>8} {'IW 50':>8} {'notes':>8} {'chains':>8}  nats a step")
     for part in ("valid", "test"):
-        own = bounds(model, whole(ready[part]))
-        beside = [f(rolls["train"], rolls[part]) for f in (unigram, markov)]
+        own = bounds(fitted.model, whole(prepared(chorales(part), part, recipe("dmm"))))
+        beside = [f(chorales("train"), chorales(part)) for f in (unigram, markov)]
         print(f"{part:6} " + " ".join(f"{value:8.3f}" for value in (*own, *beside)), flush=True)
 
 

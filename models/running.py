@@ -1,0 +1,192 @@
+"""What every train.py here does: train, save small weights, score them on unseen people, check.
+
+    python models/NAME/train.py [--data DIR]             train, save and score; rewrites this folder
+    python models/NAME/train.py [--data DIR] --check     score the weights that are there
+
+Figures go to expected.json and into the card's table. A check scores the weights again and fails
+where a figure is further from the expected one than `TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from rows.tally import Tally, explained, macro_f1, probe_class, probe_number
+from rows.windows import Truth, embedded, labelled
+from rows.windows import commonest as commonest
+from rows.windows import mean_of as mean_of
+from rows.windows import nights_of as nights_of
+from rows.windows import observed_mean as observed_mean
+
+import latentphys as lp
+from latentphys.fitted import FittedModel
+from latentphys.model.statespace import StateSpaceModel
+
+TOLERANCE = 0.03
+MOST_BYTES = 2_000_000
+HERE = Path(__file__).parent
+START, STOP = "<!-- figures: written by train.py -->\n", "<!-- end of figures -->\n"
+SCORES = {
+    "window_correlation": "correlation in 16 s",
+    "crps": "CRPS",
+    "coverage 0.9": "90 % covers",
+}
+
+# figure -> predictor -> estimate and its 95 % interval over people
+Figures = dict[str, dict[str, tuple[float, float, float]]]
+
+
+def run(
+    name: str, fitted: Callable[[], FittedModel], scored: Callable[[FittedModel], Figures]
+) -> None:
+    """The command of one model's folder.
+
+    Args:
+        name: of the folder.
+        fitted: trains the model.
+        scored: its figures on people it has not seen, beside baselines.
+    """
+    warnings.simplefilter("ignore", UserWarning)
+    folder, check = HERE / name, "--check" in sys.argv
+    if not check:
+        started = time.process_time()
+        fit = fitted()
+        fit.save(folder, half=True)
+        print(f"trained in {(time.process_time() - started) / 60.0:.1f} min of a processor")
+    size = sum(file.stat().st_size for file in folder.glob("weights-*"))
+    assert size < MOST_BYTES, f"weights are to stay below 2 MB, got {size / 1e6:.2f}"
+    figures = scored(lp.load(folder))
+    print(table(figures))
+    if check:
+        raise SystemExit(compare(json.loads((folder / "expected.json").read_text()), figures))
+    told = {"tolerance": TOLERANCE, "figures": _plain(figures)}
+    _replace(folder / "expected.json", json.dumps(told, indent=1, allow_nan=False) + "\n")
+    card = (folder / "card.md").read_text()
+    before, after = card.split(START)[0], card.split(STOP)[1]
+    _replace(folder / "card.md", before + START + table(figures) + STOP + after)
+
+
+def folder_of_data() -> Path:
+    """The public recordings: --data, else LATENTPHYS_DATA, else ../shared/data."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = os.environ.get("LATENTPHYS_DATA", HERE.parents[1] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=Path(default))
+    parser.add_argument("--check", action="store_true")
+    return Path(parser.parse_args().data)
+
+
+def table(figures: Figures) -> str:
+    """A Markdown table: a row a figure, a column a predictor."""
+    columns = list(dict.fromkeys(who for row in figures.values() for who in row))
+    lines = ["", "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in figures.items():
+        cells = [_cell(*row[who]) if who in row else "" for who in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n"
+
+
+def compare(expected: Mapping[str, object], figures: Figures) -> str | None:
+    """What differs from the expected figures, if anything does."""
+    known, most = expected["figures"], expected["tolerance"]
+    wrong = [
+        f"{name}, {who}: expected {value[0]:.3f}, got {figures[name][who][0]:.3f}"
+        for name, row in known.items()  # type: ignore[attr-defined]
+        for who, value in row.items()
+        if not abs(value[0] - figures[name][who][0]) <= most  # type: ignore[operator]
+    ]
+    return "\n".join(wrong) or None
+
+
+def imputed(
+    fit: FittedModel, train: lp.Cohort, test: lp.Cohort, asked: Mapping[str, Sequence[str]]
+) -> Figures:
+    """Scores of an absent sensor imputed from others, {target: given}, beside baselines."""
+    subsets = list(asked.values())
+    result = fit.evaluate(test, training=train, subsets=subsets, gaps_s=()).to_dataframe()
+    figures: Figures = {}
+    for row in result.to_dict("records"):
+        target, score = row["target"], SCORES.get(row["score"])
+        given = asked.get(target)
+        if given is None or score is None or row["label"] != "+".join(given):
+            continue
+        if not np.isnan(row["estimate"]):
+            said = f"{target} from {', '.join(given)}: {score}"
+            own = row["estimate"], row["lower"], row["upper"]
+            figures.setdefault(said, {})[row["predictor"]] = own
+    return figures
+
+
+def in_gaps(fit: FittedModel, train: lp.Cohort, test: lp.Cohort, gap_s: float) -> Figures:
+    """CRPS of gaps in a sensor of an otherwise complete recording, beside baselines."""
+    result = fit.evaluate(test, training=train, subsets=(), gaps_s=(gap_s,)).to_dataframe()
+    figures: Figures = {}
+    for row in result[(result.group == "gap_s") & (result.score == "crps")].to_dict("records"):
+        own = row["estimate"], row["lower"], row["upper"]
+        said = f"{row['target']} in gaps of {gap_s:g} s: CRPS"
+        figures.setdefault(said, {})[row["predictor"]] = own
+    return figures
+
+
+def probed(
+    fit: FittedModel,
+    train: lp.Cohort,
+    test: lp.Cohort,
+    truths: Mapping[str, Truth],
+    subsets: Mapping[str, Sequence[str] | None],
+    *,
+    classes: bool = False,
+) -> Figures:
+    """R2 (macro-F1 of classes) of linear probes of windows, learned on the training people.
+
+    Beside them the same probe on the network before training.
+    """
+    ways = {"latentphys": fit, "untrained": _untrained(fit)}
+    figures: Figures = {}
+    for what, truth in truths.items():
+        (y, _), (asked, people) = labelled(fit, train, truth), labelled(fit, test, truth)
+        for name, given in subsets.items():
+            for who, own in ways.items():
+                tally = Tally(macro_f1 if classes else explained)
+                x = [embedded(own, side, given) for side in (train, test)]
+                (probe_class if classes else probe_number)((x[0], y), (x[1], asked), people, tally)
+                figures.setdefault(f"{what}, {name}", {})[who] = tally.estimate()
+    return figures
+
+
+def _untrained(fit: FittedModel) -> FittedModel:
+    torch.manual_seed(0)
+    return replace(fit, model=StateSpaceModel(fit.model.spec).eval())
+
+
+def _plain(figures: Figures) -> dict[str, dict[str, list[float | None]]]:
+    """Four digits; null where there is no interval."""
+    return {
+        name: {
+            who: [None if np.isnan(x) else float(f"{x:.4g}") for x in own]
+            for who, own in row.items()
+        }
+        for name, row in figures.items()
+    }
+
+
+def _cell(value: float, low: float, high: float) -> str:
+    return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _replace(file: Path, text: str) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(text)
+    part.replace(file)

@@ -1,0 +1,53 @@
+"""The models that come with the repository: small, loadable, and carded with their own figures."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import latentphys as lp
+from latentphys.recipes.catalogue import RECIPES
+
+MODELS = Path(__file__).parents[1] / "models"
+NAMES = sorted(folder.name for folder in MODELS.iterdir() if (folder / "train.py").is_file())
+HEADINGS = ("Data", "Licence", "Intended use", "Limits", "Figures")
+
+
+def test_a_model_is_named_by_its_recipe() -> None:
+    assert NAMES
+    assert set(NAMES) <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_small_and_load(name: str) -> None:
+    (weights,) = (MODELS / name).glob("weights-*.safetensors")
+    assert weights.stat().st_size < 2_000_000
+    fit = lp.load(MODELS / name)
+    assert fit.about["recipe"] == name
+    assert all(np.isfinite(w.detach().numpy()).all() for w in fit.model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_says_what_a_user_must_know(name: str) -> None:
+    card = (MODELS / name / "card.md").read_text()
+    assert tuple(re.findall(r"^## (.+)$", card, re.MULTILINE)) == HEADINGS
+    sections = re.split(r"^## .+$", card, flags=re.MULTILINE)
+    assert all(len(section.split()) > 10 for section in sections)
+    expected = json.loads((MODELS / name / "expected.json").read_text())
+    for row in expected["figures"].values():
+        for estimate, *_ in row.values():
+            assert f"{estimate:.2f}" in card
+
+
+@pytest.mark.parametrize("name", ["statespace", "multimodal_mae"])
+def test_an_absent_sensor_of_unseen_people_is_imputed_better_than_by_the_mean(
+    name: str, data_root: Path
+) -> None:
+    fit = lp.load(MODELS / name)
+    cohort = lp.read(data_root / "bidmc").keep("ecg", "ppg", "resp")
+    unseen = [entry for entry in cohort.entries if entry.subject not in fit.training_subjects]
+    records = [entry.load() for entry in unseen[:4]]
+    crps = [fit.score(r, "ppg", given=["ecg", "resp"], draws=20)["crps"] for r in records]
+    assert np.mean(crps) < 0.5  # the mean with its own width: 0.58
