@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from latentphys.api import load, read
 from latentphys.demo import run_demo
-from latentphys.recordings.errors import LatentphysError
+from latentphys.recordings.errors import LatentphysError, listed
 from latentphys.recordings.store import DTYPES, prepare
 from latentphys.trust.audits.audit import check_names
 from latentphys.trust.audits.running import AUDITS
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     audit.add_argument("--out", help="folder for report.html and audit.json")
     audit.add_argument("--only", default="", help=f"some of {','.join(AUDITS)}")
     audit.add_argument("--fail-on", default="", help="audits whose worry makes the exit code 1")
+    audit.add_argument(
+        "--allow-untested", action="store_true", help="let pass what these data cannot test"
+    )
     audit.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
@@ -72,7 +75,13 @@ def _audit(options: argparse.Namespace) -> int:
     print(found)
     if options.out:
         print(f"report: {found.save(options.out)}")
-    return 1 if found.worries(fatal) else 0
+    untested = () if options.allow_untested else found.untested(fatal)
+    if untested:
+        print(
+            f"--fail-on asks for {listed(untested)}, which these recordings cannot test; the "
+            "report says why. Audit others, or pass --allow-untested."
+        )
+    return 1 if untested or found.worries(fatal) else 0
 
 
 def _names(given: str) -> list[str]:

@@ -233,6 +233,19 @@ def test_the_command_fails_on_what_it_is_told_to(
     assert "Did you mean 'dominance'?" in capsys.readouterr().err
 
 
+def test_the_command_fails_on_what_could_not_be_tested(
+    sound: FittedModel, training: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound.save(tmp_path / "model")
+    record = training[0].keep("ecg")
+    record.write(tmp_path / "data" / f"{record.record}.nc")
+    call = ["audit", str(tmp_path / "model"), str(tmp_path / "data"), "--only", "lag"]
+    assert main([*call, "--fail-on", "lag"]) == 1
+    assert "--fail-on asks for lag, which these recordings cannot test" in capsys.readouterr().out
+    assert main([*call, "--fail-on", "lag", "--allow-untested"]) == 0
+    assert main(call) == 0
+
+
 def test_shapley_values_add_up_and_are_symmetric() -> None:
     rng = np.random.default_rng(0)
     v = rng.standard_normal(8)

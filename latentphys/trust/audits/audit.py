@@ -53,6 +53,11 @@ class Audit:
             if finding.verdict == "worry" and (audits is None or finding.audit in audits)
         )
 
+    def untested(self, audits: Sequence[str]) -> tuple[str, ...]:
+        """Those of the given audits none of whose findings could be tested."""
+        tested = {finding.audit for finding in self.findings if finding.verdict != "not tested"}
+        return tuple(name for name in audits if name not in tested)
+
     @property
     def summary(self) -> str:
         """What to worry about, in one sentence."""
