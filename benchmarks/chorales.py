@@ -140,9 +140,7 @@ def markov(train: Sequence[Roll], test: Sequence[Roll]) -> float:
     return total / steps
 
 
-def learn(
-    minutes: float | None, steps: int | None, seed: int, progress: bool = True
-) -> FittedModel:
+def learn(minutes: float | None, steps: int | None, seed: int) -> FittedModel:
     """The recipe fitted to the training chorales, its best state chosen on the validation ones."""
     chosen = recipe("dmm")
     ready = {part: prepared(chorales(part), part, chosen) for part in ("train", "valid")}
@@ -151,7 +149,7 @@ def learn(
     model = StateSpaceModel(ModelSpec(sensors, chosen.state_rate_hz, **chosen.model))
     plan = TrainingPlan(minutes=minutes, steps=steps, seed=seed, **chosen.training)
     batches = stream(ready["train"], chosen.batch_size, seed)
-    history = train(model, batches, whole(ready["valid"]), chosen.objective, plan, progress)
+    history = train(model, batches, whole(ready["valid"]), chosen.objective, plan)
     about = {
         "recipe": chosen.name,
         "objective": chosen.objective.to_dict(),
@@ -183,9 +181,11 @@ def main() -> None:
     if options.out:
         fitted.save(options.out)
     print(f"{'':6} {'-ELBO':>8} {'KL':>8} {'IW 50':>8} {'notes':>8} {'chains':>8}  nats a step")
+    heard = chorales("train")
     for part in ("valid", "test"):
-        own = bounds(fitted.model, whole(prepared(chorales(part), part, recipe("dmm"))))
-        beside = [f(chorales("train"), chorales(part)) for f in (unigram, markov)]
+        asked = chorales(part)
+        own = bounds(fitted.model, whole(prepared(asked, part, recipe("dmm"))))
+        beside = [f(heard, asked) for f in (unigram, markov)]
         print(f"{part:6} " + " ".join(f"{value:8.3f}" for value in (*own, *beside)), flush=True)
 
 

@@ -17,28 +17,29 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from rows.tally import Tally, explained, macro_f1, probe_class, probe_number
-from rows.windows import Truth, embedded, labelled
-from rows.windows import commonest as commonest
+from rows.windows import Truth, commonest, embedded, labelled, nights_of
 from rows.windows import mean_of as mean_of
-from rows.windows import nights_of as nights_of
 from rows.windows import observed_mean as observed_mean
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
-from latentphys.model.statespace import StateSpaceModel
+from latentphys.recordings.beside import beside
+from latentphys.trust.held_out import untrained
 
 TOLERANCE = 0.03
 MOST_BYTES = 2_000_000
 HERE = Path(__file__).parent
 START, STOP = "<!-- figures: written by train.py -->\n", "<!-- end of figures -->\n"
+DATA = "LATENTPHYS_DATA"
 SCORES = {
     "window_correlation": "correlation in 16 s",
     "crps": "CRPS",
@@ -59,9 +60,16 @@ def run(
         fitted: trains the model.
         scored: its figures on people it has not seen, beside baselines.
     """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", help=f"folder of the public recordings; else {DATA}")
+    parser.add_argument("--check", action="store_true", help="score what is there, train nothing")
+    options = parser.parse_args()
+    os.environ[DATA] = options.data or os.environ.get(DATA, str(HERE.parents[1] / "shared/data"))
     warnings.simplefilter("ignore", UserWarning)
-    folder, check = HERE / name, "--check" in sys.argv
-    if not check:
+    folder = HERE / name
+    if not options.check:
         started = time.process_time()
         fit = fitted()
         fit.save(folder, half=True)
@@ -70,22 +78,44 @@ def run(
     assert size < MOST_BYTES, f"weights are to stay below 2 MB, got {size / 1e6:.2f}"
     figures = scored(lp.load(folder))
     print(table(figures))
-    if check:
+    if options.check:
         raise SystemExit(compare(json.loads((folder / "expected.json").read_text()), figures))
     told = {"tolerance": TOLERANCE, "figures": _plain(figures)}
-    _replace(folder / "expected.json", json.dumps(told, indent=1, allow_nan=False) + "\n")
+    _write(folder / "expected.json", json.dumps(told, indent=1, allow_nan=False) + "\n")
     card = (folder / "card.md").read_text()
     before, after = card.split(START)[0], card.split(STOP)[1]
-    _replace(folder / "card.md", before + START + table(figures) + STOP + after)
+    _write(folder / "card.md", before + START + table(figures) + STOP + after)
 
 
-def folder_of_data() -> Path:
-    """The public recordings: --data, else LATENTPHYS_DATA, else ../shared/data."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    default = os.environ.get("LATENTPHYS_DATA", HERE.parents[1] / "shared" / "data")
-    parser.add_argument("--data", type=Path, default=Path(default))
-    parser.add_argument("--check", action="store_true")
-    return Path(parser.parse_args().data)
+def run_on_nights(
+    name: str, recipe: lp.Recipe, given: Mapping[str, Sequence[str]], seed: int
+) -> None:
+    """The command of a model of simulated nights, probed for sleep stages.
+
+    Args:
+        name: of the folder.
+        recipe: what is fitted.
+        given: sensors the probe is given; those of "every sensor" are fitted.
+        seed: of the nights.
+    """
+
+    @cache
+    def people() -> tuple[lp.Cohort, lp.Cohort]:
+        return nights_of(seed, given["every sensor"], subjects=36, minutes=30.0, split_seed=0)
+
+    def fitted() -> FittedModel:
+        return lp.fit(people()[0], recipe=recipe, steps=300, seed=0)
+
+    def scored(fit: FittedModel) -> Figures:
+        truths = {"sleep stage, macro-F1": commonest("stage")}
+        return probed(fit, *people(), truths, given, classes=True)
+
+    run(name, fitted, scored)
+
+
+def recordings_of(dataset: str) -> Path:
+    """The folder of a public dataset."""
+    return Path(os.environ[DATA]) / dataset
 
 
 def table(figures: Figures) -> str:
@@ -98,14 +128,13 @@ def table(figures: Figures) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def compare(expected: Mapping[str, object], figures: Figures) -> str | None:
+def compare(expected: Mapping[str, Any], figures: Figures) -> str | None:
     """What differs from the expected figures, if anything does."""
-    known, most = expected["figures"], expected["tolerance"]
     wrong = [
         f"{name}, {who}: expected {value[0]:.3f}, got {figures[name][who][0]:.3f}"
-        for name, row in known.items()  # type: ignore[attr-defined]
+        for name, row in expected["figures"].items()
         for who, value in row.items()
-        if not abs(value[0] - figures[name][who][0]) <= most  # type: ignore[operator]
+        if not abs(value[0] - figures[name][who][0]) <= expected["tolerance"]
     ]
     return "\n".join(wrong) or None
 
@@ -129,17 +158,6 @@ def imputed(
     return figures
 
 
-def in_gaps(fit: FittedModel, train: lp.Cohort, test: lp.Cohort, gap_s: float) -> Figures:
-    """CRPS of gaps in a sensor of an otherwise complete recording, beside baselines."""
-    result = fit.evaluate(test, training=train, subsets=(), gaps_s=(gap_s,)).to_dataframe()
-    figures: Figures = {}
-    for row in result[(result.group == "gap_s") & (result.score == "crps")].to_dict("records"):
-        own = row["estimate"], row["lower"], row["upper"]
-        said = f"{row['target']} in gaps of {gap_s:g} s: CRPS"
-        figures.setdefault(said, {})[row["predictor"]] = own
-    return figures
-
-
 def probed(
     fit: FittedModel,
     train: lp.Cohort,
@@ -153,7 +171,7 @@ def probed(
 
     Beside them the same probe on the network before training.
     """
-    ways = {"latentphys": fit, "untrained": _untrained(fit)}
+    ways = {"latentphys": fit, "untrained": replace(fit, model=untrained(fit.model, seed=0))}
     figures: Figures = {}
     for what, truth in truths.items():
         (y, _), (asked, people) = labelled(fit, train, truth), labelled(fit, test, truth)
@@ -164,11 +182,6 @@ def probed(
                 (probe_class if classes else probe_number)((x[0], y), (x[1], asked), people, tally)
                 figures.setdefault(f"{what}, {name}", {})[who] = tally.estimate()
     return figures
-
-
-def _untrained(fit: FittedModel) -> FittedModel:
-    torch.manual_seed(0)
-    return replace(fit, model=StateSpaceModel(fit.model.spec).eval())
 
 
 def _plain(figures: Figures) -> dict[str, dict[str, list[float | None]]]:
@@ -186,7 +199,6 @@ def _cell(value: float, low: float, high: float) -> str:
     return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _replace(file: Path, text: str) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(text)
-    part.replace(file)
+def _write(file: Path, text: str) -> None:
+    with beside(file) as part:
+        part.write_text(text)

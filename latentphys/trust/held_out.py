@@ -47,10 +47,14 @@ class Fitted:
 
     def untrained(self, seed: int) -> Fitted:
         """The same architecture and preparation with fresh random weights: a control."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            fresh = StateSpaceModel(self.model.spec).to(next(self.model.parameters())).eval()
-        return replace(self, model=fresh)
+        return replace(self, model=untrained(self.model, seed))
+
+
+def untrained(model: StateSpaceModel, seed: int) -> StateSpaceModel:
+    """The same architecture with fresh random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return StateSpaceModel(model.spec).to(next(model.parameters())).eval()
 
 
 def check_unseen(subjects: Iterable[str], seen: Iterable[str], use: str, on: OnTrained) -> str:

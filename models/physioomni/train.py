@@ -1,32 +1,19 @@
-"""Shared and private latents of four sensors of simulated nights; ten minutes of one processor."""
+"""Shared and private latents of four sensors of simulated nights; two minutes of one processor."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from running import Figures, commonest, nights_of, probed, run
+from running import run_on_nights
 
 import latentphys as lp
-from latentphys.fitted import FittedModel
 
-SENSORS = ("eeg", "eog", "emg", "ecg")
-RECIPE = lp.recipe("physioomni")
-GIVEN = {"every sensor": SENSORS, "EEG": ("eeg",), "EOG and ECG": ("eog", "ecg")}
-
-
-def people() -> tuple[lp.Cohort, lp.Cohort]:
-    return nights_of(300, SENSORS, subjects=36, minutes=30.0, split_seed=0)
-
-
-def fitted() -> FittedModel:
-    return lp.fit(people()[0], recipe=RECIPE, steps=300, seed=0)
-
-
-def scored(fit: FittedModel) -> Figures:
-    truths = {"sleep stage, macro-F1": commonest("stage")}
-    return probed(fit, *people(), truths, GIVEN, classes=True)
-
+GIVEN = {
+    "every sensor": ("eeg", "eog", "emg", "ecg"),
+    "EEG": ("eeg",),
+    "EOG and ECG": ("eog", "ecg"),
+}
 
 if __name__ == "__main__":
-    run("physioomni", fitted, scored)
+    run_on_nights("physioomni", lp.recipe("physioomni"), GIVEN, seed=300)
