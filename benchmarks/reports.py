@@ -45,6 +45,7 @@ from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.findings import QUESTIONS, answer_in
 from latentphys.recordings.record import Record
 from latentphys.recordings.reports import REPORT, machine_texts, with_reports
+from latentphys.trust.decisions import brier_score, calibration_error, selective_risk
 
 # The axis is in how large the leads are beside one another: one scale for all of them.
 ECG = SignalPlan(low_hz=0.05, high_hz=40.0, flat_s=2.0, location=0.0, scale=0.25, units="mV")
@@ -63,23 +64,20 @@ def labels_of(cohort: Cohort) -> Answers:
 
 
 def scores(probability: Array, truth: Sequence[int]) -> dict[str, float]:
-    """Accuracy, macro-F1 over classes that occur, ECE in ten bins, and mean log probability."""
+    """Accuracy, macro-F1 over classes that occur, and how far to believe the probabilities."""
     from sklearn.metrics import f1_score
 
-    said, sure = probability.argmax(1), probability.max(1)
+    said = probability.argmax(1)
     right = said == np.asarray(truth)
-    bins = np.minimum((sure * 10).astype(int), 9)
-    ece = sum(
-        abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean()
-        for b in np.unique(bins)
-    )
     own = probability[np.arange(len(truth)), truth]
     return {
         "accuracy": float(right.mean()),
         "macro-F1": float(
             f1_score(truth, said, average="macro", labels=np.unique(truth), zero_division=0)
         ),
-        "ECE": float(ece),
+        "ECE": calibration_error(probability, truth, bins=10),
+        "Brier": brier_score(probability, truth),
+        "selective risk": selective_risk(probability, truth).area,
         "log prob": float(np.log(np.clip(own, 1e-12, None)).mean()),
     }
 

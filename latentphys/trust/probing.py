@@ -23,6 +23,13 @@ from latentphys.preparation.spans import Spans, Unit, check_unit, spans_of
 from latentphys.recordings.arguments import whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, LabelError, SplitError, listed
+from latentphys.trust.decisions import (
+    BINS,
+    Reliability,
+    RiskCoverage,
+    reliability,
+    selective_risk,
+)
 from latentphys.trust.directions import warn_of_training_subjects
 from latentphys.trust.held_out import Fitted
 from latentphys.trust.linear_probes import Kind, out_of_fold
@@ -64,9 +71,10 @@ class ProbeResult:
         dataset: (features, score) estimate, lower, upper (95 % over people), and gain, gain_lower,
             gain_upper, the model's score minus this one's, over the same resampled people; truth
             (unit) and predicted (features, unit) with coordinates subject, record, start_s,
-            stop_s and fold. `features` are the model's, those of the untrained network, of the
-            raw signals, and none ("majority", or "mean" of numbers). With few people the
-            figures of what knows nothing lie below zero: the others' mean leads away from one's.
+            stop_s and fold; of classes, probability (features, unit, class). `features` are the
+            model's, those of the untrained network, of the raw signals, and none ("majority", or
+            "mean" of numbers). With few people the figures of what knows nothing lie below zero:
+            the others' mean leads away from one's.
     """
 
     dataset: xr.Dataset
@@ -76,11 +84,47 @@ class ProbeResult:
         names = ["estimate", "lower", "upper", "gain", "gain_lower", "gain_upper"]
         return self.dataset[names].to_dataframe().reset_index()
 
-    def _rows(self) -> list[list[str]]:
+    def reliability(self, features: str = MODEL, bins: int = BINS) -> Reliability:
+        """How often the likeliest class is right, by how likely it was said to be.
+
+        Args:
+            features: whose probe.
+            bins: of the confidence.
+
+        Raises:
+            LabelError: a probe of numbers.
+        """
+        return reliability(*self._decisions(features), bins=bins)
+
+    def risk_coverage(self, features: str = MODEL) -> RiskCoverage:
+        """The share of wrong decisions when the probe answers only where it is surest.
+
+        Args:
+            features: whose probe.
+
+        Raises:
+            LabelError: a probe of numbers.
+        """
+        return selective_risk(*self._decisions(features))
+
+    def _decisions(self, features: str) -> tuple[Array, NDArray[np.int64]]:
+        """Probabilities (unit, class) and positions of the true classes (unit,)."""
         data = self.dataset
-        rows = [["features", *data.score.values.tolist()]]
-        for name in data.features.values.tolist():
-            one = data.sel(features=name)
+        if "probability" not in data:
+            raise LabelError(
+                "a probe of numbers gives no probabilities. Probe classes, or levels of the "
+                "number with kind='ordinal'."
+            )
+        place = {label: k for k, label in enumerate(data["class"].values.tolist())}
+        truth = np.array([place[label] for label in data.truth.values.tolist()])
+        return data.probability.sel(features=features).values, truth
+
+    def _rows(self) -> list[list[str]]:
+        """A row a score, a column a set of features."""
+        data = self.dataset
+        rows = [["score", *data.features.values.tolist()]]
+        for name in data.score.values.tolist():
+            one = data.sel(score=name)
             cells = zip(one.estimate.values, one.lower.values, one.upper.values, strict=True)
             rows.append([name, *(_cell(*cell) for cell in cells)])
         return rows
@@ -139,6 +183,7 @@ def probe_cohort(fitted: Fitted, cohort: Cohort, request: ProbeRequest) -> Probe
     data = data.assign_coords({"subject": ("unit", people), **where})
     if kind != "number":
         data["predicted"] = data.predicted.copy(data=np.array(classes)[data.predicted])
+        data = data.assign_coords({"class": classes})
     data.attrs = {
         "labels": request.labels if isinstance(request.labels, str) else "labels",
         "kind": kind,
@@ -334,11 +379,12 @@ def _scored(
 ) -> xr.Dataset:
     """Probes on each set of features, held to the same folds and the same resampled people."""
     bootstrap = SubjectBootstrap(len(np.unique(people)), seed=request.seed)
-    score, parts, guesses, fold = score_of(kind), {}, [], np.zeros(len(y), np.int64)
+    width = 0 if kind == "number" else int(y.max()) + 1
+    score, parts, guesses, fold = score_of(kind, width), {}, [], np.zeros(len(y), np.int64)
     for name, x in features.items():
         predicted, fold = out_of_fold(x, y, people, kind, request.folds, request.seed)
         parts[name] = parts_of(predicted, y, people, kind)
-        guesses.append(predicted if kind == "number" else predicted.argmax(axis=1))
+        guesses.append(predicted)
     own = parts[MODEL]
 
     def ahead(sums: Array) -> Array:
@@ -353,8 +399,15 @@ def _scored(
     gain = {
         name: (dims, gains[:, k]) for k, name in enumerate(("gain", "gain_lower", "gain_upper"))
     }
+    told = np.stack(guesses)
+    found: dict[str, Any] = {"predicted": (("features", "unit"), told)}
+    if kind != "number":
+        found = {
+            "predicted": (("features", "unit"), told.argmax(axis=2)),
+            "probability": (("features", "unit", "class"), told),
+        }
     return xr.Dataset(
-        {**data, **gain, "predicted": (("features", "unit"), np.stack(guesses))},
+        {**data, **gain, **found},
         coords={
             "features": list(features),
             "score": list(SCORES[kind]),

@@ -32,6 +32,7 @@ from latentphys.recordings.errors import ArgumentError, LabelError, SplitError
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
+from latentphys.trust.decisions import brier_score, calibration_error, selective_risk
 from latentphys.trust.linear_probes import (
     PENALTIES,
     USUAL,
@@ -73,7 +74,8 @@ def test_a_probe_finds_what_is_there_in_every_kind() -> None:
     y: Any
     for kind, y in (("number", hidden), ("class", level), ("ordinal", level)):
         predicted, _ = out_of_fold(x, y, people, kind, 3, 0)  # type: ignore[arg-type]
-        score = score_of(kind)(parts_of(predicted, y, people, kind).sum(1)[None])[0]  # type: ignore[arg-type]
+        parts = parts_of(predicted, y, people, kind)  # type: ignore[arg-type]
+        score = score_of(kind, 4)(parts.sum(1)[None])[0]  # type: ignore[arg-type]
         assert score[0] > (0.99 if kind == "number" else 0.85), kind
     np.testing.assert_allclose(predicted.sum(axis=1), 1.0)
     assert predicted.min() > 0
@@ -156,15 +158,31 @@ def test_class_scores_are_scikit_learns(kind: Any) -> None:
         f1_score(y, best, average="macro"),
         balanced_accuracy_score(y, best),
         log_loss(y, said),
+        brier_score(said, y),
+        calibration_error(said, y),
+        selective_risk(said, y).area,
         cohen_kappa_score(y, best, weights="quadratic"),
     ][: len(SCORES[kind])]  # type: ignore[index]
-    np.testing.assert_allclose(score_of(kind)(parts.sum(1)[None])[0], truth)
+    score = score_of(kind, 4)
+    np.testing.assert_allclose(score(parts.sum(1)[None])[0], truth)
     # A person counted twice is that person's rows given twice.
     twice = np.concatenate([np.arange(200), np.flatnonzero(people == "b")])
     weight = 1.0 + (np.array(list("abcde")) == "b")
-    assert score_of(kind)((parts @ weight)[None])[0, 0] == pytest.approx(
-        accuracy_score(y[twice], best[twice])
-    )
+    again = dict(zip(SCORES[kind], score((parts @ weight)[None])[0], strict=True))  # type: ignore[index]
+    assert again["accuracy"] == pytest.approx(accuracy_score(y[twice], best[twice]))
+    assert again["brier"] == pytest.approx(brier_score(said[twice], y[twice]))
+    assert again["calibration_error"] == pytest.approx(calibration_error(said[twice], y[twice]))
+    area = selective_risk(said[twice], y[twice]).area
+    assert again["selective_risk"] == pytest.approx(area)
+
+
+def test_many_rows_are_grouped_by_confidence() -> None:
+    rng = np.random.default_rng(0)
+    said = rng.dirichlet(np.ones(3), 4000)
+    y = np.array([rng.choice(3, p=row) for row in said])
+    parts = parts_of(said, y, np.repeat(["a", "b"], 2000), "class")
+    found = score_of("class", 3)(parts.sum(1)[None])[0, SCORES["class"].index("selective_risk")]
+    assert found == pytest.approx(selective_risk(said, y).area, abs=1e-4)
 
 
 def test_number_scores_are_scikit_learns() -> None:
@@ -303,6 +321,8 @@ def test_a_table_of_every_unit(tiny_fit: FittedModel, others: Cohort, unit: Any)
     assert float(data.gain.sel(features="latentphys").max("score")) == 0.0
     text = repr(found)
     assert all(name in text for name in FEATURES)
+    with pytest.raises(LabelError, match="a probe of numbers gives no probabilities"):
+        found.risk_coverage()
     assert "<table>" in found._repr_html_()
     assert len(found.to_dataframe()) == 4 * 3
     if unit != "subject":
@@ -368,10 +388,19 @@ def test_sleep_stages_of_nights_at_one_step_an_epoch(data_root: Path) -> None:
     fitted = fit(people[:2], recipe=slow, latent_dim=6, steps=4, progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = fitted.probe(people[2:], "stage", unit="epoch", folds=3).dataset
+        found = fitted.probe(people[2:], "stage", unit="epoch", folds=3)
+    data = found.dataset
     assert data.attrs["kind"] == "class"
     assert set(data.attrs["classes"]) <= {"W", "N1", "N2", "N3", "REM"}
     assert data.sizes["unit"] == 120 * (len(people) - 2) - data.attrs["unlabelled"]
+    assert data.probability.dims == ("features", "unit", "class")
+    assert data["class"].values.tolist() == data.attrs["classes"]
+    curve, estimate = found.risk_coverage("raw"), data.estimate.sel(features="raw")
+    assert curve.risk[-1] == pytest.approx(1.0 - float(estimate.sel(score="accuracy")))
+    assert curve.area == pytest.approx(float(estimate.sel(score="selective_risk")), abs=1e-4)
+    assert curve.area < curve.risk[-1]  # what it is surer of is right more often
+    error = found.reliability("raw").error
+    assert error == pytest.approx(float(estimate.sel(score="calibration_error")))
     best = data.estimate.sel(score="accuracy")
     assert float(best.sel(features="raw")) > float(best.sel(features="majority")) + 0.03
     first = people[2]
