@@ -20,9 +20,15 @@ from numpy.typing import NDArray
 
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.trust.conformal import ASSUMPTION, GUARANTEES, Guarantee, SubjectConformal
+from latentphys.trust.patterns import Ask, Pattern
 from latentphys.trust.predicting import observed
 
 Key = tuple[frozenset[str], str, bool]
+
+
+def key_of(pattern: Pattern, ask: Ask) -> Key:
+    """(given, target, whether the target's own sample was shown) of what is asked."""
+    return frozenset(pattern.given), ask.target, ask.target in pattern.given and not pattern.hidden
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,19 @@ class Calibration:
     Attributes:
         patterns: (given, target, whether the target's own sample was shown) -> residuals.
         guarantee: of `conformal.GUARANTEES`.
+        rates: given -> errors of the breathing rate of imputed respiration, in units of its spread.
     """
 
     patterns: Mapping[Key, SubjectConformal]
-    guarantee: Guarantee = "finite_sample"
+    guarantee: Guarantee = "leave_one_out"
+    rates: Mapping[frozenset[str], SubjectConformal] = field(default_factory=dict)
     _pools: dict[str, SubjectConformal] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
         cls,
         residuals: Mapping[Key, Mapping[str, Sequence[NDArray[np.float64]]]],
-        guarantee: Guarantee = "finite_sample",
+        guarantee: Guarantee = "leave_one_out",
     ) -> Calibration:
         """From key -> subject -> residuals of each of the subject's recordings."""
         patterns = {
@@ -88,6 +96,13 @@ class Calibration:
         """q: half the width of the repaired interval in predicted standard deviations."""
         return float(self.conformal(given, target, seen)[0].quantile(level))
 
+    def rate_repair(self, given: Sequence[str]) -> SubjectConformal | None:
+        """What repairs a breathing rate from these sensors, or from any; None without marks."""
+        own = self.rates.get(frozenset(given))
+        if own is None and self.rates:
+            return self._pool("rates", list(self.rates.values()))
+        return own
+
     def repair(self, imputed: xr.Dataset, record: PreparedRecord) -> xr.Dataset:
         """`impute`'s Dataset with lower and upper repaired; mean, sd and draws stay.
 
@@ -106,13 +121,7 @@ class Calibration:
             )
             found = min((found, shown), key=lambda one: one.highest_level)
         if math.isinf(float(factor.max(initial=0.0))):
-            needed = math.ceil(level / (1.0 - level) - 1e-9)
-            warnings.warn(
-                f"an interval at {level:g} with a finite-sample guarantee needs {needed} "
-                f"calibration subjects, got {len(found.subjects)}: it is infinite. Calibrate on "
-                "more, ask a lower level, or calibrate with guarantee='asymptotic'.",
-                stacklevel=2,
-            )
+            warnings.warn(found.too_few(level), stacklevel=2)
         half = factor * imputed["sd"]
         repaired = imputed.assign(
             lower=(imputed["mean"] - half).assign_attrs(imputed["lower"].attrs),
@@ -141,7 +150,8 @@ class Calibration:
             {"given": sorted(given), "target": target, "seen": seen, **one.to_dict()}
             for (given, target, seen), one in self.patterns.items()
         ]
-        return {"guarantee": self.guarantee, "patterns": patterns}
+        rates = [{"given": sorted(given), **one.to_dict()} for given, one in self.rates.items()]
+        return {"guarantee": self.guarantee, "patterns": patterns, "rates": rates}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Calibration:
@@ -150,4 +160,8 @@ class Calibration:
         for one in plain["patterns"]:
             key = (frozenset(one["given"]), str(one["target"]), bool(one["seen"]))
             patterns[key] = SubjectConformal.from_dict(one)
-        return cls(patterns, plain["guarantee"])
+        rates = {
+            frozenset(one["given"]): SubjectConformal.from_dict(one)
+            for one in plain.get("rates", ())
+        }
+        return cls(patterns, plain["guarantee"], rates)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latentphys.inference.imputation import Question
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.recordings.arguments import whole_number
@@ -18,13 +19,22 @@ from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, SplitError, listed
 from latentphys.recordings.record import Record
 from latentphys.trust.asking import answers
-from latentphys.trust.calibration import Calibration, Key
-from latentphys.trust.conformal import Guarantee
+from latentphys.trust.calibration import Calibration, Key, key_of
+from latentphys.trust.conformal import Guarantee, SubjectConformal
 from latentphys.trust.evaluation import LONGEST_S, Evaluator, assembled
-from latentphys.trust.patterns import Questions, check_questions, subsets_of
+from latentphys.trust.patterns import (
+    Ask,
+    Pattern,
+    Questions,
+    Subset,
+    check_questions,
+    subsets_of,
+)
 from latentphys.trust.predicting import EncodedRecord, observed, pieces
+from latentphys.trust.rates import RESPIRATION, breath_times, imputed_rates
 from latentphys.trust.result import Evaluation
 from latentphys.trust.rivals import rivals_of
+from latentphys.trust.sample_scores import SampleScores
 
 OnTrained = Literal["refuse", "warn"]
 GAPS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -164,20 +174,66 @@ def calibrate_cohort(
         tuple(subsets_of(fitted.names, subsets)), GAPS_S, (), fitted.window_s, seed
     )
     residuals: dict[Key, dict[str, list[NDArray[np.float64]]]] = {}
+    for subject, pattern, ask, sample in scored(fitted, cohort, questions, draws):
+        key = key_of(pattern, ask)
+        own = sample.residual[np.isfinite(sample.residual)]
+        residuals.setdefault(key, {}).setdefault(subject, []).append(own)
+    rates = _rate_errors(fitted, cohort, questions.subsets, draws, seed)
+    found = {given: SubjectConformal.of(people, guarantee) for given, people in rates.items()}
+    return replace(Calibration.of(residuals, guarantee), rates=found)
+
+
+def _rate_errors(
+    fitted: Fitted, cohort: Cohort, subsets: Sequence[Subset], draws: int, seed: int
+) -> dict[frozenset[str], dict[str, NDArray[np.float64]]]:
+    """given -> subject -> errors of imputed breathing rates against marked breaths."""
+    without = [subset for subset in subsets if RESPIRATION not in subset]
+    found: dict[frozenset[str], dict[str, list[NDArray[np.float64]]]] = {}
+    if RESPIRATION not in fitted.names:
+        return {}
+    for record in cohort:
+        breaths = breath_times(record)
+        if not len(breaths):
+            continue
+        prepared = _prepared(fitted, record)
+        for subset in without:
+            if set(subset) <= set(observed(prepared, fitted.names)):
+                question = Question(RESPIRATION, subset, draws, window_s=fitted.window_s, seed=seed)
+                rates = imputed_rates(fitted.model, prepared, question, breaths)
+                people = found.setdefault(frozenset(subset), {})
+                people.setdefault(record.subject, []).append(rates.score)
+    whole = {
+        given: {name: np.concatenate(parts) for name, parts in people.items()}
+        for given, people in found.items()
+    }
+    return {
+        given: people
+        for given, people in whole.items()
+        if any(np.isfinite(score).any() for score in people.values())
+    }
+
+
+def scored(
+    fitted: Fitted, cohort: Cohort, questions: Questions, draws: int
+) -> Iterator[tuple[str, Pattern, Ask, SampleScores]]:
+    """The model's scores of every sample asked for, and whose they are.
+
+    Args:
+        fitted: the model.
+        cohort: whose recordings are asked about, one in memory at a time.
+        questions: asked of each; its seed is that of the draws too.
+        draws: posterior paths.
+    """
     for record in cohort:
         for piece in pieces(_prepared(fitted, record), LONGEST_S):
             names = observed(piece, fitted.names)
             if not names:
                 continue
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator().manual_seed(questions.seed)
             encoded = EncodedRecord(fitted.model, piece, fitted.window_s)
             patterns = questions.patterns(piece, names)
             for pattern, ask, sample in answers(encoded, patterns, draws, generator):
-                shown = ask.target in pattern.given and not pattern.hidden
-                key = (frozenset(pattern.given), ask.target, shown)
-                own = sample.residual[np.isfinite(sample.residual)]
-                residuals.setdefault(key, {}).setdefault(piece.subject, []).append(own)
-    return Calibration.of(residuals, guarantee)
+                yield piece.subject, pattern, ask, sample
 
 
 def _prepared(fitted: Fitted, record: Record) -> PreparedRecord:

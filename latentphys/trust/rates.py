@@ -15,13 +15,22 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from latentphys.inference.imputation import Question, impute_record
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.recordings.record import Record
 from latentphys.trust.breathing import annotated_rate, breathing_rate
+from latentphys.trust.calibration import Calibration
 from latentphys.trust.conformal import Guarantee, SubjectConformal
+from latentphys.trust.targets import BREATHS
 
 Array = NDArray[np.float64]
 LEAST_SPREAD = 1.0  # breaths a minute
+RESPIRATION = "resp"
+WINDOW_S = 32.0
 
 
 class Rates(NamedTuple):
@@ -38,7 +47,7 @@ class Rates(NamedTuple):
 
 
 def rates_of_draws(
-    draws: ArrayLike, rate_hz: float, breaths: ArrayLike = (), window_s: float = 32.0
+    draws: ArrayLike, rate_hz: float, breaths: ArrayLike = (), window_s: float = WINDOW_S
 ) -> Rates:
     """The rate in each whole window of imputed respiration.
 
@@ -48,11 +57,8 @@ def rates_of_draws(
         breaths: seconds at which breaths were marked, if known.
         window_s: length of a window.
     """
-    draws = np.asarray(draws, dtype=np.float64)
-    size = round(window_s * rate_hz)
     found = []
-    for k in range(draws.shape[-1] // size):
-        rates = breathing_rate(draws[:, k * size : (k + 1) * size], rate_hz)
+    for k, rates in enumerate(_by_window(np.asarray(draws, dtype=np.float64), rate_hz, window_s)):
         rates = rates[np.isfinite(rates)]
         marked = annotated_rate(breaths, k * window_s, (k + 1) * window_s)
         if len(rates):
@@ -60,6 +66,95 @@ def rates_of_draws(
         else:
             found.append((np.nan, np.nan, marked))
     return Rates(*np.array(found, dtype=np.float64).reshape(-1, 3).T)
+
+
+def _by_window(draws: Array, rate_hz: float, window_s: float) -> Array:
+    """(window, sample) rates of whole windows."""
+    size = round(window_s * rate_hz)
+    count = draws.shape[-1] // size
+    windows = draws[:, : count * size].reshape(len(draws), count, size)
+    return np.moveaxis(breathing_rate(windows, rate_hz), 0, 1)
+
+
+def breath_times(record: Record) -> Array:
+    """When breaths were marked, seconds, by the first annotator there is; empty of none."""
+    marked = next((name for name in BREATHS if name in record.annotations), None)
+    if marked is None:
+        return np.zeros(0)
+    return np.sort(record.annotations[marked].time.values.astype(np.float64))
+
+
+def imputed_rates(
+    model: StateSpaceModel,
+    record: PreparedRecord,
+    question: Question,
+    breaths: ArrayLike = (),
+) -> Rates:
+    """Rates of a recording's imputed respiration in windows of 32 s.
+
+    Args:
+        model: in evaluation mode.
+        record: prepared.
+        question: whose target is the respiration signal.
+        breaths: seconds at which breaths were marked, if known.
+    """
+    imputed = impute_record(model, record, question)
+    rate_hz = float(imputed.attrs["rate_hz"])
+    return rates_of_draws(imputed.draws.values[:, 0], rate_hz, breaths)
+
+
+def rate_intervals(
+    model: StateSpaceModel,
+    record: PreparedRecord,
+    question: Question,
+    calibration: Calibration | None,
+) -> xr.Dataset:
+    """The breathing rate in each 32 s of a recording, from imputed respiration.
+
+    Args:
+        model: in evaluation mode.
+        record: prepared.
+        question: whose target is the respiration signal; its `level` is that of the interval.
+        calibration: whose repair is used, if it has one of rates.
+
+    Returns:
+        rate (the median of the draws' rates), lower and upper (window), breaths a minute. Without
+        a repair, the interval is of the draws' rates; attribute `calibration` says which.
+    """
+    imputed = impute_record(model, record, question)
+    draws, rate_hz = imputed.draws.values[:, 0], float(imputed.attrs["rate_hz"])
+    repair = None if calibration is None else calibration.rate_repair(question.given)
+    rates = rates_of_draws(draws, rate_hz)
+    if repair is not None and calibration is not None:
+        lower, upper = RateIntervals(repair).interval(rates, question.level)
+        said = calibration.statement
+    else:
+        each = _by_window(draws, rate_hz, WINDOW_S)
+        lower, upper = np.full((2, len(each)), np.nan)
+        known = np.isfinite(each).any(axis=1)
+        tail = 0.5 * (1.0 - question.level)
+        lower[known], upper[known] = np.nanquantile(each[known], [tail, 1.0 - tail], axis=1)
+        said = ""
+    start = WINDOW_S * np.arange(len(rates.centre))
+    units = {"units": "1/min"}
+    return xr.Dataset(
+        {
+            "rate": ("window", rates.centre, units),
+            "lower": ("window", lower, units),
+            "upper": ("window", upper, units),
+        },
+        coords={
+            "start_s": ("window", start, {"units": "s"}),
+            "stop_s": ("window", start + WINDOW_S, {"units": "s"}),
+        },
+        attrs={
+            "record": record.record,
+            "subject": record.subject,
+            "given": ", ".join(question.given),
+            "level": question.level,
+            "calibration": said,
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +177,7 @@ class RateIntervals:
 
     @classmethod
     def of(
-        cls, people: Mapping[str, Rates], guarantee: Guarantee = "finite_sample"
+        cls, people: Mapping[str, Rates], guarantee: Guarantee = "leave_one_out"
     ) -> RateIntervals:
         """From calibration subjects with annotated breaths."""
         scores = {subject: rates.score for subject, rates in people.items()}

@@ -19,6 +19,7 @@ from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, ModalityError, SplitError
 from latentphys.recordings.record import Record, rate_of
 from latentphys.trust.asking import answers
+from latentphys.trust.breathing import breathing_rate
 from latentphys.trust.missingness import bursts, gap_layout, not_at_random
 from latentphys.trust.patterns import Ask, Pattern, Questions, subsets_of
 from latentphys.trust.predicting import EncodedRecord, pieces
@@ -338,7 +339,9 @@ def test_the_repair_covers_the_calibration_people_at_the_level(
 def test_an_uncalibrated_pattern_takes_the_pool_and_too_few_people_are_said(
     unseen_fit: FittedModel, people: Cohort
 ) -> None:
-    repaired = unseen_fit.calibrate(people, draws=6, subsets=[["resp"], ["ppg"]])
+    repaired = unseen_fit.calibrate(
+        people, draws=6, subsets=[["resp"], ["ppg"]], guarantee="finite_sample"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dropped = people[0].drop("ppg")  # given, and not there: nothing shown, no such pattern
@@ -352,3 +355,32 @@ def test_an_uncalibrated_pattern_takes_the_pool_and_too_few_people_are_said(
 def test_calibration_refuses_the_training_people(two_fit: FittedModel, people: Cohort) -> None:
     with pytest.raises(SplitError, match="trained on 6"):
         two_fit.calibrate(people)
+
+
+def test_a_breathing_rate_is_repaired_where_breaths_were_marked(
+    unseen_fit: FittedModel, people: Cohort, tmp_path: Path
+) -> None:
+    known, new = Cohort(list(people)[:5]), people[5]
+    repaired = unseen_fit.calibrate(known, draws=6, subsets=[["ppg"]])
+    raw = unseen_fit.breathing_rate(new, draws=6)
+    better = repaired.breathing_rate(new, draws=6)
+    np.testing.assert_array_equal(raw.rate, better.rate)
+    assert raw.stop_s.values.tolist() == [32.0]
+    assert raw.attrs["calibration"] == ""
+    assert "exchangeable" in better.attrs["calibration"]
+    imputed = unseen_fit.impute(new, "resp", given=["ppg"], draws=6)
+    counted = breathing_rate(imputed.draws.values[:, 0, : 32 * 125], 125.0)
+    assert float(raw.rate[0]) == pytest.approx(float(np.nanmedian(counted)))
+    assert float(raw.lower[0]) == pytest.approx(float(np.nanquantile(counted, 0.05)))
+    assert repaired.calibration is not None
+    errors = repaired.calibration.rates[frozenset(["ppg"])]
+    assert errors.subjects == known.subjects
+    spread = float(np.nanstd(counted)) + 1.0
+    half = float(errors.quantile(0.9)) * spread
+    assert float(better.upper[0] - better.rate[0]) == pytest.approx(half, rel=1e-4)
+    repaired.save(tmp_path / "model")
+    again = FittedModel.load(tmp_path / "model").breathing_rate(new, draws=6)
+    np.testing.assert_allclose(again.upper, better.upper, rtol=1e-4)
+    unmarked = Cohort([replace(record, annotations={}) for record in known])
+    bare = unseen_fit.calibrate(unmarked, draws=6, subsets=[["ppg"]])
+    assert bare.breathing_rate(new, draws=6).attrs["calibration"] == ""
