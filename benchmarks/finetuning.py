@@ -37,13 +37,14 @@ from rows.tally import Tally, share, table
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
+from latentphys.preparation.beats import beat_times
 from latentphys.trust.breathing import BAND_HZ, annotated_rate, breathing_rate
 
 Array = NDArray[np.float64]
 SENSORS = ("ecg", "ppg", "resp")
 SUBSETS = [s for size in (1, 2, 3) for s in combinations(SENSORS, size)]
 BASE = Path(__file__).parents[1] / "models" / "statespace"
-EPOCH_S = 30.0
+EPOCH_S, BEATS_HZ = 30.0, 4.0
 # subset -> subject -> sum of absolute errors, epochs, epochs in the 90 % interval, sum of widths
 Sums = dict[str, dict[str, list[float]]]
 
@@ -92,12 +93,8 @@ def spectral(record: lp.Record, given: tuple[str, ...]) -> Array:
     name = next(name for name in reversed(SENSORS) if name in given)
     signal = record.signals[name]
     rate_hz, x = float(signal.attrs["rate_hz"]), signal.values[0].astype(float)
-    if (
-        name == "ecg"
-    ):  # breathing changes how high beats are: the largest sample of each half second
-        step = int(rate_hz / 2)
-        kept = np.nan_to_num(x[: len(x) // step * step] - np.nanmedian(x)).reshape(-1, step)
-        x, rate_hz = np.ptp(kept, axis=1), rate_hz / step
+    if name == "ecg":
+        rate_hz, x = BEATS_HZ, heights(record, x, rate_hz)
     found = []
     for a, b in epochs(record):
         part = x[int(a * rate_hz) : int(b * rate_hz)]
@@ -107,6 +104,14 @@ def spectral(record: lp.Record, given: tuple[str, ...]) -> Array:
         inside = (hz >= BAND_HZ[0]) & (hz <= BAND_HZ[1])
         found.append(60.0 * hz[inside][power[inside].argmax()])
     return np.array(found)
+
+
+def heights(record: lp.Record, x: Array, rate_hz: float) -> Array:
+    """How high each beat is above what is around it, at BEATS_HZ: breathing changes it."""
+    beats = beat_times(record)
+    around = [x[max(0, int((t - 0.1) * rate_hz)) : int((t + 0.1) * rate_hz) + 1] for t in beats]
+    tall = np.array([np.ptp(part[np.isfinite(part)]) for part in around])
+    return np.interp(np.arange(0.0, record.duration_s, 1.0 / BEATS_HZ), beats, tall)
 
 
 def counted(record: lp.Record, given: tuple[str, ...]) -> Array | None:

@@ -28,20 +28,22 @@ from latentphys.learning.task_terms import (
 from latentphys.learning.units import (
     WINDOWS_A_BATCH,
     Units,
-    figures_of,
+    by_piece,
     outputs_of,
     over_units,
-    posterior_of,
+    steps_given,
 )
 from latentphys.learning.views import subset_view
 from latentphys.model.heads import TaskHead, Told
 from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.mapped import memory_budget
 from latentphys.recordings.errors import FitError
 
 Adapt = Literal["frozen", "head", "full"]
 ADAPTS: tuple[str, ...] = get_args(Adapt)
 STANDARDISED_ON = 256  # windows that a head's features are standardised by
 PIECES_A_CHECK = 8  # of a long unit
+ROWS_AT_A_TIME = 128
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ def finetune(
         held_out = replace(held_out, units=replace(held_out.units, pieces=thinned))
     if plan.adapt == "full":
         model = copy.deepcopy(model)
-    kind = _Fixed if plan.adapt == "frozen" else _Live
+    fixed = plan.adapt != "full" and _fits(head, training, held_out, patterns)
+    kind = _Fixed if fixed else _Live
     run = _Run(kind(model, head, training, held_out, patterns, plan), head, training, plan)
     every = max(1, plan.steps // plan.checks)
     best, best_loss, waited = run.state(), math.inf, 0
@@ -183,8 +186,8 @@ class _Live:
         batch, inside = self.training.units.batch(rows, self.model.spec.inputs)
         with torch.set_grad_enabled(self.moving):
             evidence = self.model.evidence(batch)
-            q = posterior_of(self.model, evidence, self._looks(evidence.present()))
-        told = self.head(q, inside.repeat(len(q.mean) // len(rows), 1))
+            steps = steps_given(self.model, evidence, self._looks(evidence.present()))
+        told = self.head(steps, inside.repeat(len(steps) // len(rows), 1))
         return Told(*(x.view(-1, len(rows), x.shape[-1]) for x in told))
 
     def checked(self) -> Tensor:
@@ -210,13 +213,13 @@ class _Live:
         for rows in np.array_split(chosen.round().astype(np.int64), parts):
             batch, inside = units.batch(rows, self.model.spec.inputs)
             evidence = self.model.evidence(batch)
-            q = posterior_of(self.model, evidence, self._looks(evidence.present()))
-            found.append(self.head.figures(q, inside.repeat(len(q.mean) // len(rows), 1)))
+            steps = steps_given(self.model, evidence, self._looks(evidence.present()))
+            found.append(self.head.figures(steps, inside.repeat(len(steps) // len(rows), 1)))
         self.head.standardise(torch.cat(found))
 
 
 class _Fixed:
-    """A model that stays under a linear head: each window is read once, given each pattern.
+    """A model that stays: each window goes through it once, given each pattern, and is kept.
 
     The last of the patterns is every sensor; subsets are drawn among the others.
     """
@@ -232,34 +235,89 @@ class _Fixed:
         patterns: Sequence[Sequence[str]],
         plan: FinetuningPlan,
     ) -> None:
-        model.eval()
-        self.head, self.held_out = head, held_out
+        self.model, self.head, self.patterns = model.eval(), head, patterns
         self.views = 0 if plan.resilience is None else plan.resilience.views
         self.generator = torch.Generator().manual_seed(plan.seed)
-        self.figures = figures_of(model, head, training.units, patterns)
-        self.checks = (
-            None if held_out is None else figures_of(model, head, held_out.units, patterns)
-        )
-        rows = self.figures.flatten(0, 1)
-        head.standardise(rows[torch.isfinite(rows).all(-1)])
+        self.held_out = held_out
+        self.seen, self.inside = self._read(training)
+        if held_out is not None:
+            self.checks, self.checks_inside = self._read(held_out)
+        self._standardise()
 
     def told(self, rows: NDArray[np.int64]) -> Told:
         """f and h, (look, row, ...): every sensor first, then subsets if resilient."""
-        own = self.figures[:, torch.from_numpy(rows)]
+        own = self.seen[:, torch.from_numpy(rows)]
         parts = own[:-1] if len(own) > 1 else own
         chance = torch.rand(self.views, *parts.shape[:2], generator=self.generator)
         chosen = chance.masked_fill(parts[..., 0].isnan(), -1.0).argmax(1)
         subsets = parts[chosen, torch.arange(len(rows))]
         # A window with one sensor may have no other set than all it has.
         subsets = torch.where(subsets.isnan(), own[-1], subsets)
-        return self.head.of_figures(torch.cat([own[-1:], subsets]))
+        return self._asked(torch.cat([own[-1:], subsets]), self.inside[rows])
 
     @torch.no_grad()
     def checked(self) -> Tensor:
         """f of the held-out units by pattern, (pattern, unit, output)."""
         assert self.held_out is not None
-        assert self.checks is not None
-        return over_units(self.head.of_figures(self.checks).f, self.held_out.units)
+        # A network over the steps of all at once would take much memory.
+        parts = zip(
+            self.checks.split(ROWS_AT_A_TIME, 1),
+            self.checks_inside.split(ROWS_AT_A_TIME),
+            strict=True,
+        )
+        f = [
+            torch.cat([self._asked(own.unsqueeze(0), inside).f for own in part])
+            for part, inside in parts
+        ]
+        return over_units(torch.cat(f, dim=1), self.held_out.units)
+
+    def _read(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        """What the head needs of every piece, (pattern, piece, width), and the steps inside."""
+        units, width = lesson.units, _width(self.head, lesson)
+
+        def steps_themselves(steps: Tensor, inside: Tensor) -> Tensor:
+            return steps.flatten(1)
+
+        read = steps_themselves if self.head.spec.widths else self.head.figures
+        inside = torch.from_numpy(units.pieces.inside(np.arange(len(units.pieces))))
+        return by_piece(self.model, units, self.patterns, read, width), inside
+
+    def _asked(self, seen: Tensor, inside: Tensor) -> Told:
+        """(look, row, width) -> f and h, (look, row, ...)."""
+        if not self.head.spec.widths:
+            return self.head.of_figures(seen)
+        steps = seen.flatten(0, 1).view(len(seen) * len(inside), inside.shape[1], -1)
+        told = self.head(steps, inside.repeat(len(seen), 1))
+        return Told(*(x.view(*seen.shape[:2], -1) for x in told))
+
+    @torch.no_grad()
+    def _standardise(self) -> None:
+        """By all that was read, in which every pattern counts the same."""
+        if not self.head.spec.widths:
+            figures = self.seen.flatten(0, 1)
+        else:
+            shape = (*self.inside.shape, -1)
+            found = [self.head.figures(own.view(shape), self.inside) for own in self.seen]
+            figures = torch.cat(found)
+        self.head.standardise(figures[torch.isfinite(figures).all(-1)])
+
+
+def _width(head: TaskHead, lesson: Lesson) -> int:
+    """Numbers a head needs of one piece."""
+    steps = lesson.units.pieces.windows.steps
+    return steps * 2 * head.spec.latent_dim if head.spec.widths else len(head.centre)
+
+
+def _fits(
+    head: TaskHead,
+    training: Lesson,
+    held_out: Lesson | None,
+    patterns: Sequence[Sequence[str]],
+) -> bool:
+    """Whether all that a head needs may be held in memory."""
+    sides = [training] if held_out is None else [training, held_out]
+    numbers = sum(len(patterns) * len(s.units.pieces) * _width(head, s) for s in sides)
+    return 4 * numbers < memory_budget()
 
 
 class _Run:

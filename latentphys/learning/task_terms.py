@@ -92,7 +92,8 @@ def cox(risk: Tensor, time: Tensor, event: Tensor, ties: Ties = "efron") -> Tens
     if ties == "efron":
         tied = (time.unsqueeze(0) == time.unsqueeze(1)) & event
         log_tied = torch.logsumexp(risk.masked_fill(~tied, -1e30), dim=1)
-        share = tied.tril(-1).sum(1) / tied.sum(1).clamp_min(1)
+        before, number = tied.tril(-1).sum(1), tied.sum(1).clamp_min(1)
+        share = before.to(risk.dtype) / number
         gone = share * torch.exp(torch.where(event, log_tied - log_all, 0.0))
         denominator = log_all + torch.log1p(-torch.where(event, gone, 0.0))
     return torch.where(event, denominator - risk, 0.0)

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence
-from latentphys.model.heads import TaskHead
+from latentphys.model.heads import TaskHead, steps_of
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch, collate
 from latentphys.preparation.pieces import Pieces
@@ -58,16 +57,17 @@ class Units:
         return windows, torch.from_numpy(self.pieces.inside(rows))
 
 
-def posterior_of(model: StateSpaceModel, evidence: Evidence, keep: Tensor) -> GaussMarkov:
-    """q(z | the kept sensors) of several looks at a batch, all through the guide at once.
+def steps_given(model: StateSpaceModel, evidence: Evidence, keep: Tensor) -> Tensor:
+    """What q(z | the kept sensors) says of each step, (row, step, 2 * latent).
+
+    Several looks at a batch go through the guide at once.
 
     Args:
         model: whose guide it is.
         evidence: of the batch; a text would tell the label and is not heard.
         keep: (row, modality) bool, row k of window k % batch; see `Evidence.total`.
     """
-    q: GaussMarkov = model.guide_network(*evidence.total(keep, text=False))
-    return q
+    return steps_of(model.guide_network(*evidence.total(keep, text=False)))
 
 
 @torch.no_grad()
@@ -84,20 +84,14 @@ def outputs_of(
     Returns:
         NaN where a unit has none of a pattern's sensors.
     """
-    f = _by_piece(model, units, patterns, lambda q, inside: head(q, inside).f)
+    f = by_piece(
+        model, units, patterns, lambda steps, inside: head(steps, inside).f, head.spec.outputs
+    )
     return over_units(f, units).numpy()
 
 
-@torch.no_grad()
-def figures_of(
-    model: StateSpaceModel, head: TaskHead, units: Units, patterns: Sequence[Sequence[str]]
-) -> Tensor:
-    """What a linear head reads of every piece, (pattern, piece, figure); NaN as in `outputs_of`."""
-    return _by_piece(model, units, patterns, head.figures)
-
-
 def over_units(f: Tensor, units: Units) -> Tensor:
-    """Means over the pieces that have an answer, (pattern, piece, output) -> (pattern, unit, ...)."""
+    """Means over the pieces that have an answer; (pattern, piece, ...) -> (pattern, unit, ...)."""
     spoke = torch.isfinite(f).all(-1, keepdim=True)
     shape = (len(f), units.pieces.units)
     total, count = f.new_zeros(*shape, f.shape[-1]).double(), f.new_zeros(*shape, 1).double()
@@ -107,22 +101,34 @@ def over_units(f: Tensor, units: Units) -> Tensor:
     return torch.where(count > 0, total / count.clamp_min(1.0), torch.nan)
 
 
-def _by_piece(
+@torch.no_grad()
+def by_piece(
     model: StateSpaceModel,
     units: Units,
     patterns: Sequence[Sequence[str]],
-    read: Callable[[GaussMarkov, Tensor], Tensor],
+    read: Callable[[Tensor, Tensor], Tensor],
+    width: int,
 ) -> Tensor:
-    """(pattern, piece, ...) of what is read of each posterior; NaN where no sensor spoke."""
-    found = []
-    for rows in torch.arange(len(units.pieces)).split(WINDOWS_A_BATCH):
-        batch, inside = units.batch(rows.numpy(), model.spec.inputs)
+    """What is read of every piece given each pattern, (pattern, piece, width).
+
+    Args:
+        model: in evaluation mode.
+        units: whose pieces they are.
+        patterns: sensors used.
+        read: steps (row, step, 2 * latent) and those inside -> (row, ...) of `width` numbers.
+        width: see there.
+
+    Returns:
+        NaN where no sensor of a pattern spoke.
+    """
+    found = [torch.zeros(len(patterns), 0, width)]
+    for first in range(0, len(units.pieces), WINDOWS_A_BATCH):
+        rows = np.arange(first, min(first + WINDOWS_A_BATCH, len(units.pieces)))
+        batch, inside = units.batch(rows, model.spec.inputs)
         evidence = model.evidence(batch)
         asked = torch.tensor([[name in own for name in evidence.sensors] for own in patterns])
         keep = asked.unsqueeze(1) & evidence.present()
-        q = posterior_of(model, evidence, keep.flatten(0, 1))
-        told = read(q, inside.repeat(len(patterns), 1)).view(*keep.shape[:2], -1)
+        steps = steps_given(model, evidence, keep.flatten(0, 1))
+        told = read(steps, inside.repeat(len(patterns), 1)).reshape(*keep.shape[:2], width)
         found.append(torch.where(keep.any(-1, keepdim=True), told, torch.nan))
-    if not found:
-        return torch.full((len(patterns), 0, 1), torch.nan)
     return torch.cat(found, dim=1)

@@ -116,14 +116,14 @@ class TaskHead(nn.Module):
             self.first = nn.Parameter(torch.zeros(()))
             self.steps = nn.Parameter(torch.full((spec.classes - 2,), UNIT_SPREAD))
 
-    def figures(self, q: GaussMarkov, inside: Tensor) -> Tensor:
+    def figures(self, steps: Tensor, inside: Tensor) -> Tensor:
         """The figures of every latent dimension over a unit's steps, (row, 4 * latent).
 
         Args:
-            q: over (row,) paths (step, latent).
+            steps: (row, step, 2 * latent), see `steps_of`.
             inside: (row, step) bool, the unit's steps; one at least.
         """
-        mean, log_sd = q.mean, 0.5 * q.variance.log()
+        mean, log_sd = steps.chunk(2, dim=-1)
         centre, variation = _moments(mean, inside)
         both = inside[:, 1:] & inside[:, :-1]
         square = (mean[:, 1:] - mean[:, :-1]) ** 2
@@ -138,12 +138,11 @@ class TaskHead(nn.Module):
         self.centre.copy_(figures.mean(0))
         self.spread.copy_(figures.std(0, correction=0).clamp_min(1e-3))
 
-    def forward(self, q: GaussMarkov, inside: Tensor) -> Told:
-        """q over (row,) paths and the unit's steps, (row, step) bool -> f and h."""
-        figures = self.figures(q, inside)
+    def forward(self, steps: Tensor, inside: Tensor) -> Told:
+        """(row, step, 2 * latent) and the unit's steps, (row, step) bool -> f and h."""
+        figures = self.figures(steps, inside)
         if self.network is None:
             return self.of_figures(figures)
-        steps = torch.cat([q.mean, 0.5 * q.variance.log()], dim=-1)
         seen = self.network(torch.where(inside.unsqueeze(-1), steps, 0.0))
         mean, variance = _moments(seen, inside)
         own = [(figures - self.centre) / self.spread, mean, 0.5 * torch.log(variance + TINY)]
@@ -173,6 +172,11 @@ class TaskHead(nn.Module):
         self.first.copy_(theta[0])
         gaps = (theta[1:] - theta[:-1] - NEAREST).clamp_min(1e-3)
         self.steps.copy_(gaps + torch.log(-torch.expm1(-gaps)))  # the inverse of softplus
+
+
+def steps_of(q: GaussMarkov) -> Tensor:
+    """Mean and log sd of z at each step, (row, step, 2 * latent)."""
+    return torch.cat([q.mean, 0.5 * q.variance.log()], dim=-1)
 
 
 def _moments(x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:

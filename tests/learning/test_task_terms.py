@@ -20,7 +20,13 @@ from latentphys.learning.task_terms import (
     resilient,
 )
 from latentphys.model.distributions import GaussMarkov
-from latentphys.model.heads import HeadSpec, TaskHead, cumulative_log_probs, normal_of
+from latentphys.model.heads import (
+    HeadSpec,
+    TaskHead,
+    cumulative_log_probs,
+    normal_of,
+    steps_of,
+)
 
 
 def rows(count: int, latent: int = 3, steps: int = 10, seed: int = 0) -> GaussMarkov:
@@ -48,7 +54,7 @@ def test_a_new_head_says_the_shares_of_the_classes() -> None:
     for kind in ("class", "ordinal"):
         head = TaskHead(HeadSpec(kind, 3, 3, (6, 8))).double().eval()  # type: ignore[arg-type]
         head.start_from(shares)
-        f = head(q, inside).f
+        f = head(steps_of(q), inside).f
         p = (
             f.softmax(-1)
             if kind == "class"
@@ -67,11 +73,13 @@ def test_a_head_reads_the_steps_of_its_unit_alone() -> None:
         q, inside = rows(2), torch.zeros(2, 10, dtype=torch.bool)
         inside[:, 2:7] = True
         other = GaussMarkov(torch.where(inside.unsqueeze(-1), q.mean, 1e3), q.correlation, q.scale)
-        torch.testing.assert_close(head(q, inside).f, head(other, inside).f, rtol=0, atol=0)
-        one = head(q.window(slice(1, 2)), inside[1:]).f
-        torch.testing.assert_close(head(q, inside).f[1:], one)
+        torch.testing.assert_close(
+            head(steps_of(q), inside).f, head(steps_of(other), inside).f, rtol=0, atol=0
+        )
+        one = head(steps_of(q.window(slice(1, 2))), inside[1:]).f
+        torch.testing.assert_close(head(steps_of(q), inside).f[1:], one)
         moved = GaussMarkov(q.mean + inside.unsqueeze(-1), q.correlation, q.scale)
-        assert (head(moved, inside).f - head(q, inside).f).abs().min() > 1e-6
+        assert (head(steps_of(moved), inside).f - head(steps_of(q), inside).f).abs().min() > 1e-6
 
 
 def test_the_figures_are_those_of_an_embedding() -> None:
@@ -79,7 +87,7 @@ def test_the_figures_are_those_of_an_embedding() -> None:
 
     q, inside = rows(2), torch.zeros(2, 10, dtype=torch.bool)
     inside[:, 3:9] = True
-    found = TaskHead(HeadSpec("number", 0, 3)).double().figures(q, inside)
+    found = TaskHead(HeadSpec("number", 0, 3)).double().figures(steps_of(q), inside)
     for k in range(2):
         mean, sd = q.mean[k, 3:9].numpy(), q.variance[k, 3:9].sqrt().numpy()
         np.testing.assert_allclose(found[k], _features(mean, sd), rtol=1e-6)
