@@ -15,6 +15,7 @@ from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
 from latentphys.inference.posterior import posterior_record
 from latentphys.learning.checkpoints import check_weights, halved, load_model, save_model
+from latentphys.learning.finetuning import Adapt
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.inputs import check_inputs
@@ -25,7 +26,7 @@ from latentphys.preparation.preprocessing import (
     units_of_channels,
 )
 from latentphys.preparation.spans import Spans, Unit, spans_of
-from latentphys.recordings.arguments import whole_number
+from latentphys.recordings.arguments import number_between, whole_number
 from latentphys.recordings.beside import check_folder
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (
@@ -41,6 +42,9 @@ from latentphys.recordings.errors import (
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record
 from latentphys.recordings.units import UNCALIBRATED, quantity_of
+from latentphys.trust.adapting import FinetuneRequest, finetune_cohort
+from latentphys.trust.adapting import Kind as TaskLabels
+from latentphys.trust.assessment import Assessment, assess_cohort
 from latentphys.trust.audits.audit import Audit
 from latentphys.trust.audits.running import Labels as Truths
 from latentphys.trust.audits.running import Request as AuditRequest
@@ -60,6 +64,9 @@ from latentphys.trust.probing import ProbeRequest, ProbeResult, probe_cohort
 from latentphys.trust.rates import RESPIRATION, rate_intervals
 from latentphys.trust.result import Evaluation
 from latentphys.trust.targets import Labels
+from latentphys.trust.tasks import Task, predict_cohort
+
+TASK = "task."  # before the names of a head's weights in a saved model
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +81,7 @@ class FittedModel:
         about: how it was fitted: subjects, budget, seed, versions.
         calibration: the repair of its intervals that `calibrate` found, if any.
         answers: what it needs beside the networks to answer questions; None without text.
+        task: what `finetune` taught it, if anything.
     """
 
     model: StateSpaceModel
@@ -83,6 +91,7 @@ class FittedModel:
     about: dict[str, Any]
     calibration: Calibration | None = None
     answers: Answers | None = None
+    task: Task | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -555,6 +564,160 @@ class FittedModel:
             )
         return probe_cohort(self._for_trust(), cohort, request)
 
+    def finetune(
+        self,
+        cohort: Cohort,
+        labels: Labels,
+        *,
+        resilient: bool = True,
+        adapt: Adapt = "full",
+        kind: TaskLabels = "auto",
+        unit: Unit = "window",
+        given: Sequence[str] | None = None,
+        class_weights: Literal["balanced"] | Mapping[Any, float] | None = None,
+        held_out: float | Cohort = 0.2,
+        steps: int = 400,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> FittedModel:
+        """The same model taught to tell a label, whichever of its sensors will be there.
+
+        With `resilient`, every step also looks at random subsets of each window's sensors: the
+        window is encoded once, and the same head is asked of the posterior each subset leaves
+        (`latentphys.learning.task_terms`). Training keeps the state that is best on held-out
+        subjects, and ends when they gain nothing more. On the same subjects, probabilities get a
+        temperature, and numbers a spread and conformal intervals, for each set of sensors; as
+        they also chose the state, both are a little too sure.
+
+        Warning:
+            With adapt="full" the encoders and the guide move, the emissions stay: imputations
+            get worse, and intervals that `calibrate` repaired are dropped. Survival is learned
+            in batches, whose members alone are each other's risk set.
+
+        Args:
+            cohort: people to learn from; those the model was fitted on may be among them.
+            labels: as `probe` takes them: a name, a Series, table, DataArray or mapping by
+                (record, start_s), record or subject, a mapping record -> a label a unit, or a
+                function of a Record. Survival: pairs (time, whether the event happened), or a
+                table with columns time and event.
+            resilient: False teaches with every sensor alone.
+            adapt: "full"; "head", a network on the frozen model; "frozen", a linear head on it.
+            kind: "number", "class", "ordinal" (cumulative logits) or "survival" (Cox's partial
+                likelihood); "auto" tells by the labels.
+            unit: "window", "epoch", "record" or "subject".
+            given: sensors used; all the model knows when left out.
+            class_weights: class -> weight, or "balanced".
+            held_out: share of the subjects that choose the state, 0 for none; or a Cohort.
+            steps: most updates.
+            seed: of held-out subjects, weights, batches and subsets.
+            progress: whether to draw a bar.
+
+        Returns:
+            A copy with a `task`, which `predict` and `assess` ask; `save` keeps it.
+
+        Raises:
+            LabelError: no unit has a label, all have the same, no event, not of the kind.
+            SplitError: someone is both learned from and held out.
+            ArgumentError: an argument that cannot be.
+            ModalityError: a sensor the model was not fitted with.
+
+        Warns:
+            UserWarning: units without a label, which are left out; nobody could be held out.
+        """
+        given = self._signals(given)
+        request = FinetuneRequest(
+            labels,
+            kind,
+            unit,
+            resilient,
+            adapt,
+            tuple(name for name in self.modalities if name in given),
+            class_weights,
+            held_out,
+            steps,
+            seed,
+            progress,
+        )
+        model, task = finetune_cohort(self._for_trust(), cohort, request)
+        seen = dict.fromkeys((*self.training_subjects, *task.about["subjects"]))
+        about = {**self.about, "subjects": list(seen)}
+        repair = None if adapt == "full" else self.calibration
+        return replace(self, model=model, about=about, calibration=repair, task=task)
+
+    def predict(
+        self,
+        data: Record | Cohort,
+        *,
+        given: Sequence[str] | None = None,
+        level: float = 0.9,
+    ) -> xr.Dataset:
+        """What the task it was fine-tuned for says of every unit, from the given sensors.
+
+        Args:
+            data: a record or a cohort.
+            given: sensors used; those it was taught with when left out.
+            level: of the intervals of numbers.
+
+        Returns:
+            Of classes: probability (unit, class), predicted (unit). Of numbers: mean, sd, lower
+            and upper (unit). Of survival: risk (unit), the log hazard ratio, and survival
+            (unit, horizon). Coordinates subject, record, start_s, stop_s and `sensors`, those the
+            unit has of the given; without any, training's own shares, mean or risk 0. Attribute
+            `calibration` says what is promised.
+
+        Raises:
+            FitError: a model that was not fine-tuned.
+            ModalityError: a sensor the task was not taught with.
+            ArgumentError: a level that cannot be.
+        """
+        task = self._task()
+        given = task.given if given is None else self._given(given)
+        level = number_between("level", level, 0.0, 1.0, "0.9 is usual.")
+        if isinstance(data, Cohort):
+            _records(data)
+        return predict_cohort(self._for_trust(), task, data, task.known(given), level)
+
+    def assess(
+        self,
+        cohort: Cohort,
+        labels: Labels | None = None,
+        *,
+        subsets: Sequence[Sequence[str]] | None = None,
+        level: float = 0.9,
+        seed: int = 0,
+        trained: OnTrained = "refuse",
+    ) -> Assessment:
+        """How good the task's predictions are on people it never saw, for every set of sensors.
+
+        Args:
+            cohort: people it was not fitted or fine-tuned with.
+            labels: their labels; left out, those of the name it was fine-tuned with.
+            subsets: sensors given while the others are absent; all when left out.
+            level: of the intervals whose coverage is counted.
+            seed: of the resampling of people.
+            trained: "refuse" people it was made with, or "warn".
+
+        Returns:
+            An `Assessment`: a table when shown; scores with 95 % intervals over people beside
+            those of training's mean, shares or no risk at all.
+
+        Raises:
+            FitError: a model that was not fine-tuned.
+            SplitError: it was made with some of these people.
+            LabelError: nobody here has a label, or one the task does not know.
+        """
+        task = self._task()
+        level = number_between("level", level, 0.0, 1.0, "0.9 is usual.")
+        return assess_cohort(self._for_trust(), task, cohort, labels, subsets, level, seed, trained)
+
+    def _task(self) -> Task:
+        if self.task is None:
+            raise FitError(
+                "predictions are of a task, and this model was taught none. Teach it one with "
+                "fit.finetune(cohort, labels)."
+            )
+        return self.task
+
     def _with_spans(self, record: Record, unit: Unit) -> tuple[PreparedRecord, Spans]:
         prepared, clock = self.prepared(record), self.model.spec.state_rate_hz
         return prepared, spans_of(record, prepared, unit, self.window_s, clock)
@@ -712,6 +875,10 @@ class FittedModel:
         if self.calibration is not None:
             card["calibration"] = self.calibration.to_dict()
         weights = self.model.state_dict()
+        if self.task is not None:
+            card["task"] = self.task.to_dict()
+            head = self.task.head.state_dict()
+            weights = {**weights, **{TASK + name: weight for name, weight in head.items()}}
         save_model(path, halved(weights) if half else weights, card)
 
     @classmethod
@@ -735,14 +902,22 @@ class FittedModel:
             calibration = None if repair is None else Calibration.from_dict(repair)
             told = card.get("answers")
             answers = None if told is None else Answers.from_dict(told)
+            taught = card.get("task")
+            task = None if taught is None else Task.from_dict(taught)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(
                 f"{path} does not describe a model of this release: {error!r}. Load it with the "
                 "release that wrote it, or save it again."
             ) from error
-        check_weights(model.state_dict(), weights)
+        heads = {} if task is None else task.head.state_dict()
+        expected = {**model.state_dict(), **{TASK + name: w for name, w in heads.items()}}
+        check_weights(expected, weights)
+        if task is not None:
+            task.head.load_state_dict({name: weights.pop(TASK + name) for name in heads})
         model.load_state_dict(weights)
-        return cls(model.eval(), preprocessing, window_s, history, about, calibration, answers)
+        return cls(
+            model.eval(), preprocessing, window_s, history, about, calibration, answers, task
+        )
 
     def _answers(self) -> Answers:
         if self.answers is None:
@@ -781,9 +956,10 @@ class FittedModel:
 
     def __repr__(self) -> str:
         size = sum(weight.numel() for weight in self.model.parameters())
+        told = "" if self.task is None else f"; {self.task}"
         return (
             f"FittedModel({', '.join(self.modalities)}; latent {self.model.spec.latent_dim} at "
-            f"{self.model.spec.state_rate_hz:g} Hz, {size:,} weights)"
+            f"{self.model.spec.state_rate_hz:g} Hz, {size:,} weights{told})"
         )
 
 

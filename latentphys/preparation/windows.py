@@ -105,26 +105,32 @@ def any_finite(values: NDArray[np.float32], chunk: int = 1 << 16) -> bool:
     )
 
 
+def presence(
+    index: WindowIndex, records: Sequence[PreparedRecord], modalities: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Whether a window has a sample of a modality, (window, modality)."""
+    seen = np.zeros((len(index), len(modalities)), dtype=bool)
+    for k in np.unique(index.record_index):
+        rows, record = np.flatnonzero(index.record_index == k), records[int(k)]
+        first, stop = index.start_step[rows], index.start_step[rows] + index.steps
+        for column, name in enumerate(modalities):
+            if name not in record.signals:
+                continue
+            signal = record.signals[name]
+            count = np.concatenate([[0], np.cumsum(np.isfinite(signal.values).any(0))])
+            length = len(count) - 1
+            left = np.clip(first_sample(signal, first, index.state_rate_hz), 0, length)
+            right = np.clip(first_sample(signal, stop, index.state_rate_hz), 0, length)
+            seen[rows, column] = count[right] > count[left]
+    return seen
+
+
 def drop_empty(
     index: WindowIndex, records: Sequence[PreparedRecord], modalities: Sequence[str]
 ) -> WindowIndex:
     """The windows in which at least one sample of these modalities was observed."""
-    keep = np.zeros(len(index), dtype=bool)
-    for k, record in enumerate(records):
-        rows = np.flatnonzero(index.record_index == k)
-        first, stop = index.start_step[rows], index.start_step[rows] + index.steps
-        for name in modalities:
-            if name not in record.signals:
-                continue
-            signal = record.signals[name]
-            seen = np.concatenate([[0], np.cumsum(np.isfinite(signal.values).any(0))])
-            length = len(seen) - 1
-            left = np.clip(first_sample(signal, first, index.state_rate_hz), 0, length)
-            right = np.clip(first_sample(signal, stop, index.state_rate_hz), 0, length)
-            keep[rows] |= seen[right] > seen[left]
-    return WindowIndex(
-        index.record_index[keep], index.start_step[keep], index.steps, index.state_rate_hz
-    )
+    keep = presence(index, records, modalities).any(axis=1)
+    return replace(index, record_index=index.record_index[keep], start_step=index.start_step[keep])
 
 
 def first_sample(signal: PreparedSignal, step: Index, state_rate_hz: float) -> Index:

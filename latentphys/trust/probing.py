@@ -37,7 +37,7 @@ from latentphys.trust.probe_scores import SCORES, parts_of, score_of
 from latentphys.trust.raw_features import Figures, raw_features, side_by_side
 from latentphys.trust.resampling import SubjectBootstrap
 from latentphys.trust.result import MODEL
-from latentphys.trust.targets import NAMES, Labels, missing, reader_of
+from latentphys.trust.targets import Labels, missing, nothing_labelled, reader_of
 
 Array = NDArray[np.float64]
 KINDS = ("auto", "number", "class", "ordinal")
@@ -168,10 +168,11 @@ def probe_cohort(fitted: Fitted, cohort: Cohort, request: ProbeRequest) -> Probe
         prepared = fitted.prepare(record)
         spans = spans_of(record, prepared, base, window_s, clock)
         rows.add(prepared, spans, labels(record, spans), request.given, window_s, base)
-    _check_labelled(rows, cohort, request)
+    if not rows.labels:
+        raise nothing_labelled(request.labels, request.unit, cohort)
     features, said, subjects, where = rows.together(), rows.labels, rows.subjects, rows.where()
     if request.unit == "subject":
-        features, said, subjects = _by_person(features, said, subjects)
+        features, said, subjects = by_person(features, said, subjects)
         where = {}
     kind, y, classes = targets_of(said, request.kind, order)
     people = np.array(subjects)
@@ -251,24 +252,6 @@ class _Rows:
         }
 
 
-def _check_labelled(rows: _Rows, cohort: Cohort, request: ProbeRequest) -> None:
-    if rows.labels:
-        return
-    if isinstance(request.labels, str):
-        known = {name for r in cohort for name in (*r.attrs, *(r.truth or ()), *r.annotations)}
-        raise LabelError(
-            f"labels name something of the recordings; none of them has {request.labels!r} for a "
-            f"{request.unit}. Known are {', '.join(NAMES)}, and of these recordings "
-            f"{listed(sorted(map(str, known)), 20)}."
-        )
-    record = cohort[0]
-    raise LabelError(
-        f"no {request.unit} of these recordings has a label. Labels are by record and start_s, as "
-        f"({record.record!r}, 0.0), by record or by subject, as {record.subject!r}; compare "
-        "those of fit.embed."
-    )
-
-
 def _check_people(people: NDArray[Any]) -> None:
     count = len(np.unique(people))
     if count < 2:
@@ -278,7 +261,7 @@ def _check_people(people: NDArray[Any]) -> None:
         )
 
 
-def _by_person(
+def by_person(
     features: dict[str, Array], labels: list[Any], subjects: list[str]
 ) -> tuple[dict[str, Array], list[Any], list[str]]:
     """Recordings averaged over each subject's; so are numbers that differ among them.
@@ -337,7 +320,7 @@ def targets_of(
     distinct = list(dict.fromkeys(labels))
     if len(distinct) < 2:
         raise LabelError(
-            f"a probe tells labels apart; all {len(labels)} units have {distinct[0]!r}. Add "
+            f"labels tell units apart; all {len(labels)} units have {distinct[0]!r}. Add "
             "recordings with another."
         )
     texts = [label for label in distinct if isinstance(label, str)]

@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 
 from latentphys.preparation.beats import beat_times
 from latentphys.preparation.spans import Spans
-from latentphys.recordings.errors import LabelError, listed
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import LabelError, closest, listed
 from latentphys.recordings.labels import per_step, sleep_stage
 from latentphys.recordings.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Labels: TypeAlias = "str | pd.Series | xr.DataArray | Mapping[Any, Any] | Callable[[Record], Any]"
+Labels: TypeAlias = (
+    "str | pd.Series | pd.DataFrame | xr.DataArray | Mapping[Any, Any] | Callable[[Record], Any]"
+)
 # A recording and its units -> a label a unit, None where nobody said.
 Reader = Callable[[Record, Spans], list[Any]]
 
@@ -44,9 +47,10 @@ def reader_of(labels: Labels) -> tuple[Reader, list[Any] | None]:
 
     Args:
         labels: a name (of the module's, an attribute, a variable of the truth, or annotations); a
-            pandas Series, DataArray or mapping by (record, start_s), by record or by subject; or a
-            function of a Record that gives one label, or a DataArray over its time (s, the start
-            of each stretch).
+            pandas Series, DataArray or mapping by (record, start_s), by record or by subject; a
+            mapping record -> array, a label a unit in their order; a pandas table (`_of_table`);
+            or a function of a Record that gives one label, or a DataArray over its time (s, the
+            start of each stretch).
 
     Raises:
         LabelError: something else.
@@ -59,6 +63,8 @@ def reader_of(labels: Labels) -> tuple[Reader, list[Any] | None]:
         return _by_key(dict(labels)), None
     if callable(labels):
         return (lambda record, spans: _spread(labels(record), record, spans)), None
+    if hasattr(labels, "columns"):
+        labels = _of_table(labels)
     if hasattr(labels, "index") and hasattr(labels, "items"):
         if not labels.index.is_unique:
             twice = labels.index[labels.index.duplicated()].tolist()
@@ -76,7 +82,11 @@ def missing(label: Any) -> bool:
     """Whether a label says nothing: None, NaN, or a text such as "", "?", "nan", "unknown"."""
     if isinstance(label, str):
         return label.strip().lower() in _NOTHING
-    return label is None or (isinstance(label, float) and math.isnan(label))
+    if isinstance(label, tuple):  # a time and whether the event happened then
+        return any(missing(part) for part in label)
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):  # pandas' own
+        return True
+    return isinstance(label, float | np.floating) and math.isnan(label)
 
 
 def _by_name(name: str, record: Record, spans: Spans) -> list[Any]:
@@ -134,10 +144,68 @@ def _by_key(table: dict[Any, Any]) -> Reader:
 
     def read(record: Record, spans: Spans) -> list[Any]:
         whole = table.get(record.record, table.get(record.subject))
+        if isinstance(whole, list | np.ndarray):
+            return _one_a_unit(list(whole), record, spans)
         starts = spans.start_s.tolist()
         return [table.get(_key((record.record, start)), whole) for start in starts]
 
     return read
+
+
+def _one_a_unit(labels: list[Any], record: Record, spans: Spans) -> list[Any]:
+    """Labels in the order of a recording's units."""
+    if len(labels) != len(spans):
+        raise LabelError(
+            f"an array of labels has one for each unit of its recording, in their order; record "
+            f"{record.record!r} has {len(spans)} units and {len(labels)} labels. Compare "
+            "fit.embed, or key the labels by (record, start_s)."
+        )
+    return [label.item() if isinstance(label, np.generic) else label for label in labels]
+
+
+def _of_table(table: pd.DataFrame) -> pd.Series:
+    """One column beside record (and start_s) or subject, or time and event of a survival time.
+
+    These keys are columns or the table's index.
+    """
+    keys = [name for name in ("record", "start_s", "subject") if name in table.columns]
+    if "record" in keys:  # whose record it is, is known
+        keys, table = (
+            [k for k in keys if k != "subject"],
+            table.drop(columns="subject", errors="ignore"),
+        )
+    if keys:
+        table = table.set_index(keys if len(keys) > 1 else keys[0])
+    columns = [str(name) for name in table.columns]
+    if sorted(columns) == ["event", "time"]:
+        import pandas as pd
+
+        pairs = zip(table["time"].tolist(), table["event"].tolist(), strict=True)
+        return pd.Series(list(pairs), index=table.index, dtype=object)
+    if len(columns) != 1:
+        raise LabelError(
+            "a table of labels has one column beside record, start_s and subject, or time and "
+            f"event; got {listed(columns)}. Choose one, as table[['subject', 'age']]."
+        )
+    return table.iloc[:, 0]
+
+
+def nothing_labelled(labels: Labels, unit: str, cohort: Cohort) -> LabelError:
+    """What to say where no unit of a cohort has a label."""
+    if isinstance(labels, str):
+        own = {name for r in cohort for name in (*r.attrs, *(r.truth or ()), *r.annotations)}
+        known = sorted(map(str, own))
+        return LabelError(
+            f"labels name something of the recordings; none of them has {labels!r} for a "
+            f"{unit}. Known are {', '.join(NAMES)}, and of these recordings {listed(known, 20)}."
+            f"{closest(labels, (*NAMES, *known))}"
+        )
+    record = cohort[0]
+    return LabelError(
+        f"no {unit} of these recordings has a label. Labels are by record and start_s, as "
+        f"({record.record!r}, 0.0), by record or by subject, as {record.subject!r}; compare "
+        "those of fit.embed."
+    )
 
 
 def _key(key: Any) -> Any:
