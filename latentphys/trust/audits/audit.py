@@ -86,6 +86,10 @@ class Audit:
         }
         return json.dumps(plain, indent=1, allow_nan=False)
 
+    def to_html(self) -> str:
+        """The report as one page that needs no other file."""
+        return page(self.sorted(), self.summary, self.about)
+
     def save(self, folder: str | Path) -> Path:
         """Write report.html and audit.json, each whole or not at all.
 
@@ -101,7 +105,7 @@ class Audit:
         folder = Path(folder)
         for name, text in {
             "audit.json": self.to_json(),
-            "report.html": page(self.sorted(), self.summary, self.about),
+            "report.html": self.to_html(),
         }.items():
             with beside(folder / name) as part:
                 part.write_text(text, encoding="utf-8")

@@ -46,7 +46,9 @@ HYPOTHESIS = "The state tells {name} of new people where raw samples or no train
 def pathology(case: Case) -> list[Finding]:
     """One finding for each that enough people have and have not."""
     people = list({record.subject: record for record in case.records}.values())
-    reports = [_report(record) for record in people]
+    # Of the records as they came: what is dosed keeps its signals alone.
+    written = {record.record: _report(record) for record in case.cohort}
+    reports = [written[record.record] for record in people]
     told = [bool(report) for report in reports]
     people = [record for record, own in zip(people, told, strict=True) if own]
     has = {
