@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from latentphys.plotting.audit import plot_audit
     from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
     from latentphys.plotting.imputation import plot_imputation
+    from latentphys.plotting.inspection import plot_inspection
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
@@ -59,6 +60,7 @@ __all__ = [
     "plot_calibration",
     "plot_evaluation",
     "plot_imputation",
+    "plot_inspection",
     "plot_posterior",
     "plot_record",
     "plot_training",
@@ -91,6 +93,7 @@ _HOMES = {
     "plot_calibration": "latentphys.plotting.evaluation",
     "plot_evaluation": "latentphys.plotting.evaluation",
     "plot_imputation": "latentphys.plotting.imputation",
+    "plot_inspection": "latentphys.plotting.inspection",
     "plot_posterior": "latentphys.plotting.posterior",
     "plot_record": "latentphys.plotting.record",
     "plot_training": "latentphys.plotting.training",

@@ -60,6 +60,8 @@ from latentphys.trust.held_out import (
     calibrate_cohort,
     evaluate_cohort,
 )
+from latentphys.trust.inspection.inspecting import inspect_model
+from latentphys.trust.inspection.result import Inspection
 from latentphys.trust.probing import ProbeRequest, ProbeResult, probe_cohort
 from latentphys.trust.rates import RESPIRATION, rate_intervals
 from latentphys.trust.result import Evaluation
@@ -421,6 +423,34 @@ class FittedModel:
         """
         request = AuditRequest(only, training, labels, draws, seed)
         return audit_cohort(self._for_trust(), cohort, request)
+
+    def inspect(self, cohort: Cohort | None = None, *, seed: int = 0) -> Inspection:
+        """What each number of the state does, and where its transition rests and turns.
+
+        Of each number: its spectrum and memory, how much of it the phase of heart and breath
+        tells, which known figure it goes with more than chance would have it (heart rate,
+        breathing rate, transit time, marked PR, QRS and QT), and what moving it by one standard
+        deviation does to each sensor. Of the transition, whichever it is: fixed points, and the
+        frequency and decay of the motions about them.
+
+        Warning:
+            A loading is a correlation over these people, not a cause; a traversal moves one
+            number while the others stay, where the body would move them together.
+
+        Args:
+            cohort: recordings whose posterior states are looked at, the middle four minutes of
+                each; the model's own paths when left out.
+            seed: of the paths, the starts, and the labels dealt to others.
+
+        Returns:
+            An `Inspection`: a table when shown, an xarray DataTree in `tree`, drawn by
+            `latentphys.plot_inspection`.
+
+        Raises:
+            ArgumentError: no cohort, or a seed that cannot be.
+            CohortError: no record has a sensor of the model.
+        """
+        return inspect_model(self._for_trust(), cohort, seed)
 
     def _imputed(self, record: Record, question: Question) -> xr.Dataset:
         prepared = self.prepared(record)

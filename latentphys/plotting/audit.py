@@ -10,11 +10,11 @@ from latentphys.plotting.style import MODEL, TRUTH
 from latentphys.trust.audits.audit import Audit
 from latentphys.trust.audits.finding import Finding
 
-COLOUR = {"worry": "#c0392b", "fine": MODEL}
+COLOUR = {"worry": "#c0392b", "unsure": "#b8860b", "fine": MODEL}
 
 
 def plot_audit(audit: Audit, columns: int = 3) -> Any:
-    """A panel a finding that was tested, what to worry about first and in red.
+    """A panel a finding that was tested, what to worry about first and in red, unsure in ochre.
 
     Args:
         audit: from `FittedModel.audit`.
@@ -61,7 +61,13 @@ def _interval(ax: Any, finding: Finding) -> None:
     ax.plot(finding.value, 0, "o", color=colour, label="model")
     if np.isfinite(finding.control_value):
         ax.plot(finding.control_value, 0, "v", color=TRUTH, label=finding.control)
+    least, most = finding.detail.get("limits", (None, None))
     ax.axvline(0, color="0.8", lw=0.8, zorder=0)
+    left, right = ax.get_xlim()
+    if least is not None or most is not None:  # what is fine
+        start, stop = left if least is None else least, right if most is None else most
+        ax.axvspan(max(start, left), min(stop, right), color="#e4f2ea", zorder=-1)
+    ax.set_xlim(left, right)
     ax.set_yticks([])
     ax.set_xlabel(finding.statistic, fontsize=7)
     ax.legend(frameon=False, fontsize=7)

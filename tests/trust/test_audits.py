@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import latentphys as lp
 from latentphys.cli import main
@@ -26,10 +27,11 @@ from latentphys.trust.audits.audit import Audit
 from latentphys.trust.audits.case import Case
 from latentphys.trust.audits.dominance import shapley
 from latentphys.trust.audits.edits import amplified, at_tempo, shifted
-from latentphys.trust.audits.finding import Finding
+from latentphys.trust.audits.finding import Finding, judged
 from latentphys.trust.audits.pairing import sign_flips
 from latentphys.trust.audits.readout import beats_a_minute, delay_s
 from latentphys.trust.audits.running import AUDITS
+from latentphys.trust.audits.shuffling import shuffling
 
 
 def simulated(subjects: int, minutes: float, seed: int) -> Cohort:
@@ -77,6 +79,8 @@ def test_a_sound_model_is_no_worry(audit: Audit) -> None:
         "identity",
         "dose: gain",
         "dose: clock",
+        "dose: filter",
+        "dose: sampling rate",
     ):
         assert audit[name].verdict == "fine", audit[name].words
     assert audit["lag"].value == pytest.approx(1.0, abs=0.25)
@@ -84,7 +88,9 @@ def test_a_sound_model_is_no_worry(audit: Audit) -> None:
     assert audit["dose: gain"].value == pytest.approx(0.0, abs=1e-3)
     shares = audit["dominance"].detail["share"]
     assert sum(shares.values()) == pytest.approx(1.0)
-    assert audit["identity"].value == 0.0
+    assert audit["identity"].value == pytest.approx(0.0, abs=1e-3)
+    assert audit["dose: lead placement"].detail["bars"].keys() == {"ecg leads"}
+    assert audit.worries() == ()
 
 
 def test_a_model_that_answers_the_same_to_everything_has_collapsed(
@@ -121,8 +127,11 @@ def test_a_state_in_fixed_units_knows_people_by_gain(sound: FittedModel, people:
     for name, sensor in sound.model.spec.sensors.items():
         plans[name] = replace(plans[name], location=sensor.location, scale=sensor.scale)
     fixed = replace(sound, preprocessing=replace(sound.preprocessing, plans=plans))
-    assert "identity" in fixed.audit(loud, only=["identity"]).worries()
-    assert sound.audit(loud, only=["identity"]).worries() == ()
+    found = fixed.audit(loud, only=["identity"])["identity"]
+    assert found.verdict == "worry", found.words
+    assert "Gain stands for the person" in found.words
+    same = sound.audit(loud, only=["identity"])["identity"]
+    assert (same.verdict, same.value) == ("fine", pytest.approx(0.0, abs=1e-3))
 
 
 def test_people_of_training_and_copies_under_other_names_leak(
@@ -194,8 +203,10 @@ def test_the_report_begins_with_what_to_worry_about(audit: Audit, tmp_path: Path
     page.feed(shown.save(tmp_path / "out").read_text(encoding="utf-8"))
     assert "Worry about lag (1 of 4 findings)" in page.text[:300]
     assert page.text.index("Fusion <erases> delays.") < page.text.index("leakage")
-    assert page.pictures == 4
-    assert not page.outside
+    # The curves of dominance and lag are under their intervals.
+    assert page.pictures == 6
+    assert {name for name in page.outside if name and not name.startswith("#")} == set()
+    assert {"#lag", "#leakage"} <= set(page.outside)
     plain = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert plain["worries"] == ["lag"]
     assert plain["findings"][0]["low"] is None
@@ -244,6 +255,110 @@ def test_the_command_fails_on_what_could_not_be_tested(
     assert "--fail-on asks for lag, which these recordings cannot test" in capsys.readouterr().out
     assert main([*call, "--fail-on", "lag", "--allow-untested"]) == 0
     assert main(call) == 0
+
+
+@pytest.fixture(scope="module")
+def dozen() -> Cohort:
+    """Twelve people, every second with a slow heart and a report and a device that say so."""
+    made = []
+    for k, record in enumerate(simulated(12, 0.6, 70)):
+        slow = k % 2 == 0
+        notes = {
+            "device": "A" if slow else "B",
+            "comments": f"<diagnoses>:\n{'First degree block' if slow else 'Sinus rhythm'}.",
+        }
+        paced = at_tempo(record, 0.7 if slow else 1.3)
+        # What was played faster ends early.
+        made.append(replace(paced, attrs=notes, truth=None, annotations={}).crop(0.0, 25.0))
+    return Cohort(made).prefixed("other_")
+
+
+def test_devices_that_differ_are_told_and_dealt_ones_are_not(
+    sound: FittedModel, dozen: Cohort
+) -> None:
+    found = sound.audit(dozen, only=["identity"])["identity: device"]
+    assert found.verdict == "worry"
+    assert found.value > 0.8
+    dealt = [
+        replace(record, attrs={"device": "AAABBB"[k // 2], "ward": "xy"[k == 0]})
+        for k, record in enumerate(dozen)
+    ]
+    other = sound.audit(Cohort(dealt), only=["identity"])
+    assert other["identity: device"].verdict in ("fine", "unsure")
+    assert other["identity: ward"].verdict == "not tested"
+    assert "x 11, y 1" in other["identity: ward"].words
+
+
+def test_what_is_nuisance_for_one_label_is_signal_for_another(
+    sound: FittedModel, dozen: Cohort
+) -> None:
+    found = sound.audit(dozen, only=["pathology"])
+    block = found["pathology: conduction block"]
+    assert block.value > 0.8
+    assert block.detail["people_with"] == 6
+    towards = block.detail["towards"]
+    # Here a block is a slow heart: slowing looks like it, amplifying does not.
+    assert towards["slower by 15 %"] > 0.1
+    assert abs(towards["gain (ecg x0.5)"]) < 0.01
+
+    def change(network: StateSpaceModel) -> None:
+        network.guide_network.head.weight.zero_()  # type: ignore[union-attr, operator]
+
+    lost = changed(sound, change).audit(dozen, only=["pathology"])["pathology: conduction block"]
+    assert lost.verdict == "worry", lost.words
+    assert "Training lost" in lost.words
+    bare = sound.audit(Cohort([replace(r, attrs={}) for r in dozen]), only=["pathology"])
+    assert bare["pathology"].verdict == "not tested"
+
+
+class _BySize(Case):
+    """A state that is the samples' size."""
+
+    def features(self, record: Record) -> np.ndarray:
+        return self.raw_features(record)[:, 3:5]
+
+
+def test_a_label_told_of_shuffled_samples_is_a_worry(sound: FittedModel, dozen: Cohort) -> None:
+    loud = Cohort([amplified(r, {"ppg": 1.3**k}) for k, r in enumerate(dozen)])
+
+    def size(record: Record) -> object:
+        values = np.log(np.nanstd(record.signals["ppg"].values[0]))
+        return xr.DataArray([values], dims="time", coords={"time": [0.0]})
+
+    case = _BySize(sound._for_trust(), loud, labels={"size": size})
+    found = shuffling(case)[0]
+    assert found.verdict == "worry", found.words
+    assert found.name == "shuffled"
+    assert found.value == pytest.approx(found.control_value, abs=0.05)
+    assert "size is read from sizes, holes or the person" in found.words
+
+
+def test_sleep_stages_are_probed_beside_their_controls(
+    tiny_fit: FittedModel, tiny_cohort: Cohort
+) -> None:
+    staged = []
+    for record in tiny_cohort.prefixed("asleep_"):
+        stage = xr.DataArray(["W", "N2"], dims="event", coords={"time": ("event", [0.0, 30.0])})
+        staged.append(replace(record, annotations={"stage": stage}))
+    found = tiny_fit.audit(Cohort(staged), only=["responsive"])["responsive: sleep stage"]
+    assert set(found.detail["bars"]) == {"latentphys", "untrained", "raw", "majority"}
+    assert found.detail["limits"][0] == found.detail["bars"]["majority"]
+    assert found.low <= found.value <= found.high
+
+
+def test_a_verdict_goes_by_the_interval() -> None:
+    assert judged(0.8, 1.2, least=0.7) == "fine"
+    assert judged(0.1, 0.69, least=0.7) == "worry"
+    assert judged(0.1, 0.9, least=0.7) == "unsure"
+    assert judged(0.8, 1.4, 0.7, 1.3) == "unsure"
+    assert judged(math.nan, math.nan, least=0.7) == "unsure"
+    nan = math.nan
+    one = Finding("lag", "H.", "slope", 0.8, 0.5, 1.0, "", nan, "unsure", "Cannot say.")
+    audit = Audit((one,))
+    assert audit.untested(["lag"]) == ("lag",)
+    assert audit.worries() == ()
+    assert "Too few people to say: lag." in audit.summary
+    assert "What these people are too few to say" in audit.to_html()
 
 
 def test_shapley_values_add_up_and_are_symmetric() -> None:

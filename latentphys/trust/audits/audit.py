@@ -10,10 +10,10 @@ from typing import Any
 
 from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ArgumentError, closest, listed
-from latentphys.trust.audits.finding import Finding
+from latentphys.trust.audits.finding import DECIDED, Finding
 from latentphys.trust.audits.page import page, table
 
-ORDER = ("worry", "not tested", "fine")
+ORDER = ("worry", "unsure", "not tested", "fine")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +54,18 @@ class Audit:
         )
 
     def untested(self, audits: Sequence[str]) -> tuple[str, ...]:
-        """Those of the given audits none of whose findings could be tested."""
-        tested = {finding.audit for finding in self.findings if finding.verdict != "not tested"}
+        """Those of the given audits none of whose findings is decided."""
+        tested = {finding.audit for finding in self.findings if finding.verdict in DECIDED}
         return tuple(name for name in audits if name not in tested)
 
     @property
     def summary(self) -> str:
         """What to worry about, in one sentence."""
         worries, tested = self.worries(), [f for f in self.findings if f.verdict != "not tested"]
+        unsure = [f.name for f in self.findings if f.verdict == "unsure"]
+        rest = f" Too few people to say: {', '.join(unsure)}." if unsure else ""
         left = len(self.findings) - len(tested)
-        rest = f" Not tested: {left}." if left else ""
+        rest += f" Not tested: {left}." if left else ""
         if not tested:
             return f"Nothing could be tested.{rest}"
         if not worries:
@@ -84,6 +86,10 @@ class Audit:
         }
         return json.dumps(plain, indent=1, allow_nan=False)
 
+    def to_html(self) -> str:
+        """The report as one page that needs no other file."""
+        return page(self.sorted(), self.summary, self.about)
+
     def save(self, folder: str | Path) -> Path:
         """Write report.html and audit.json, each whole or not at all.
 
@@ -99,7 +105,7 @@ class Audit:
         folder = Path(folder)
         for name, text in {
             "audit.json": self.to_json(),
-            "report.html": page(self.sorted(), self.summary, self.about),
+            "report.html": self.to_html(),
         }.items():
             with beside(folder / name) as part:
                 part.write_text(text, encoding="utf-8")

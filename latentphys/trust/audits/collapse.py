@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from latentphys.model.distributions import kl_along
 from latentphys.trust.audits.case import UNTRAINED, Case
-from latentphys.trust.audits.finding import Finding
+from latentphys.trust.audits.finding import Finding, Verdict, judged
 from latentphys.trust.resampling import mean_of
 
 HYPOTHESIS = "The posterior state moves with what was recorded, in more than one of its numbers."
@@ -28,17 +28,20 @@ def collapse(case: Case) -> list[Finding]:
     first, second, nats = _moments(case)
     counts = _active(case, first, second)
     _, low_n, high_n = case.bootstrap.bounds(nats)
-    value, (low, high) = float(counts[0]), np.percentile(counts[1:], [2.5, 97.5])
+    value, (low, high) = float(counts[0]), np.percentile(counts[1:], [2.5, 97.5]).tolist()
     rate, total = float(mean_of(nats)), case.fitted.model.spec.latent_dim
     ours = case.untrained
     control = float(_active(ours, *_moments(ours)[:2])[0])
-    collapsed = value < min(LEAST_ACTIVE, total) or rate < LEAST_NATS
+    least = min(LEAST_ACTIVE, total)
+    both = (judged(low, high, least=least), judged(float(low_n), float(high_n), least=LEAST_NATS))
+    verdict: Verdict = "worry" if "worry" in both else "unsure" if "unsure" in both else "fine"
     words = (
         f"{value:.0f} of {total} latent numbers are active and hold {rate:.3g} nats a second "
         f"more than the prior [{float(low_n):.3g}, {float(high_n):.3g}]."
     )
-    if collapsed:
-        words += " The posterior is the prior: warm the divergence up longer, or fit for longer."
+    if verdict != "fine":
+        words += " The posterior is the prior" if verdict == "worry" else " It is near the prior"
+        words += ": warm the divergence up longer, or fit for longer."
     return [
         Finding(
             "collapse",
@@ -49,9 +52,9 @@ def collapse(case: Case) -> list[Finding]:
             float(high),
             UNTRAINED,
             control,
-            "worry" if collapsed else "fine",
+            verdict,
             words,
-            {"nats_per_s": rate, "latent_dim": total},
+            {"limits": [least, None], "nats_per_s": rate, "latent_dim": total},
         )
     ]
 

@@ -34,7 +34,7 @@ from latentphys.model.evidence import Evidence
 from latentphys.recordings.errors import listed
 from latentphys.recordings.record import Record
 from latentphys.trust.audits.case import Case
-from latentphys.trust.audits.finding import Finding, not_tested
+from latentphys.trust.audits.finding import Finding, Verdict, judged, not_tested
 from latentphys.trust.resampling import SubjectBootstrap, mean_of
 
 Array = NDArray[np.float64]
@@ -64,16 +64,23 @@ def dominance(case: Case) -> list[Finding]:
 
 def _finding(said: _Said, share: tuple[Array, Array, Array], names: Sequence[str]) -> Finding:
     least, most = int(share[0].argmin()), int(share[0].argmax())
-    ignored = [name for name, own in zip(names, share[0], strict=True) if own < IGNORED]
-    if share[0][most] > ALONE:
+    value, low, high = (float(own[least]) for own in share)
+    heard = judged(low, high, least=IGNORED)
+    shared = judged(float(share[1][most]), float(share[2][most]), most=ALONE)
+    ignored = [name for name, top in zip(names, share[2], strict=True) if top < IGNORED]
+    if shared == "worry":
         words = (
             f"Pseudo-unimodal: {names[most]} alone holds {share[0][most]:.0%} of what the state "
             f"knows. "
         )
     elif ignored:
         words = f"The state ignores {listed(ignored)}. "
+    elif "unsure" in (heard, shared):
+        words = f"Whether {names[least]} is heard is not sure: audit more people. "
     else:
         words = "Every sensor is heard. "
+    verdict: Verdict = "worry" if "worry" in (heard, shared) else "fine"
+    verdict = "unsure" if verdict == "fine" and "unsure" in (heard, shared) else verdict
     told = ", ".join(
         f"{name} {own:.0%} ({nats:.3g} nats, perceptual score {p:.2f})"
         for name, own, nats, p in zip(names, share[0], said.nats(), said.perceptual, strict=True)
@@ -84,14 +91,15 @@ def _finding(said: _Said, share: tuple[Array, Array, Array], names: Sequence[str
         "dominance",
         HYPOTHESIS,
         f"share of the state's nats of the least heard sensor ({names[least]})",
-        float(share[0][least]),
-        float(share[1][least]),
-        float(share[2][least]),
+        value,
+        low,
+        high,
         "equal shares",
         1.0 / len(names),
-        "worry" if ignored or share[0][most] > ALONE else "fine",
+        verdict,
         words,
         {
+            "limits": [IGNORED, None],
             "share": dict(zip(names, share[0].tolist(), strict=True)),
             "nats_per_step": dict(zip(names, said.nats().tolist(), strict=True)),
             "perceptual": dict(zip(names, said.perceptual.tolist(), strict=True)),

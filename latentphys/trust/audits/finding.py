@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Verdict = Literal["fine", "worry", "not tested"]
+Verdict = Literal["fine", "worry", "unsure", "not tested"]
+DECIDED = ("fine", "worry")
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class Finding:
         value, low, high: estimate and 95 % interval over people; NaN where there is none.
         control: what `control_value` was taken from.
         control_value: the same statistic of the control.
-        verdict: "fine", "worry" or "not tested".
+        verdict: "fine", "worry", "unsure" where the interval holds both, or "not tested".
         words: the verdict as a sentence, with what to do.
-        detail: plain numbers behind it, for JSON and pictures.
+        detail: plain numbers behind it, for JSON and pictures: "limits" [least, most] of a value
+            that is fine, None where there is none; "curves"; "bars".
     """
 
     name: str
@@ -63,6 +65,24 @@ class Finding:
         """Plain values for JSON; a figure that is not finite is None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: _plain(value) for name, value in plain.items()}
+
+
+def judged(
+    low: float, high: float, least: float = -math.inf, most: float = math.inf
+) -> Literal["fine", "worry", "unsure"]:
+    """The verdict by an interval: fine within the limits, a worry beyond one, else unsure.
+
+    Args:
+        low, high: of the interval; NaN, as of one person, decides nothing.
+        least, most: a value between them is fine.
+
+    Example:
+        >>> judged(0.8, 1.0, least=0.7), judged(0.1, 0.3, least=0.7), judged(0.6, 0.9, least=0.7)
+        ('fine', 'worry', 'unsure')
+    """
+    if least <= low and high <= most:
+        return "fine"
+    return "worry" if high < least or low > most else "unsure"
 
 
 def not_tested(name: str, hypothesis: str, why: str) -> Finding:

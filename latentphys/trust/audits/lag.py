@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from latentphys.recordings.record import Record
 from latentphys.trust.audits.case import CONTROLS, UNTRAINED, Case
 from latentphys.trust.audits.edits import shifted
-from latentphys.trust.audits.finding import Finding, not_tested
+from latentphys.trust.audits.finding import Finding, judged, not_tested
 from latentphys.trust.audits.readout import delay_s, read_off, with_nuisance_of
 from latentphys.trust.resampling import mean_of
 
@@ -35,27 +35,29 @@ def lag(case: Case) -> list[Finding]:
 
 def _finding(case: Case, records: list[Record], pulse: str) -> Finding:
     told = _told(case, records, pulse)
-    slope, low, high = case.bootstrap.bounds(_slopes(told))
+    slope, low, high = (float(x) for x in case.bootstrap.bounds(_slopes(told)))
     control = float(mean_of(_slopes(_told(case.untrained, records[:CONTROLS], pulse))))
-    kept = float(slope) >= LEAST_SLOPE
-    words = f"Of a delay of 80 ms in the {pulse} the state keeps {80 * float(slope):.0f} ms. " + (
-        "Transit times can be read from it."
-        if kept
-        else "Fusion erases delays: do not read transit times from it. Fit for longer, at a higher "
-        "state rate, or with less averaging in its encoders."
-    )
+    verdict = judged(low, high, least=LEAST_SLOPE)
+    words = f"Of a delay of 80 ms in the {pulse} the state keeps {80 * slope:.0f} ms. "
+    words += {
+        "fine": "Transit times can be read from it.",
+        "worry": "Fusion erases delays: do not read transit times from it. Fit for longer, at a "
+        "higher state rate, or with less averaging in its encoders.",
+        "unsure": "In some people it keeps less: audit more before reading transit times.",
+    }[verdict]
     return Finding(
         "lag" if pulse == "ppg" else f"lag: {pulse}",
         HYPOTHESIS.format(pulse=pulse),
         "milliseconds told per millisecond planted",
-        float(slope),
-        float(low),
-        float(high),
+        slope,
+        low,
+        high,
         UNTRAINED,
         control,
-        "fine" if kept else "worry",
+        verdict,
         words,
         {
+            "limits": [LEAST_SLOPE, None],
             "curves": {
                 "x": [1000 * dose for dose in DOSES_S],
                 "series": {
@@ -64,7 +66,7 @@ def _finding(case: Case, records: list[Record], pulse: str) -> Finding:
                 },
                 "x_name": "planted, ms",
                 "y_name": "told, ms",
-            }
+            },
         },
     )
 

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from latentphys.trust.audits.finding import Finding
+from latentphys.trust.audits.pictures import COLOUR, picture
 
-COLOUR = {"worry": "#c0392b", "fine": "#2e7d52", "not tested": "#8a8a8a"}
-WIDTH, HEIGHT = 340.0, 150.0
-SERIES = ("#1f6f8b", "#d1603d", "#7a5195", "#c9a227", "#3b8f5a", "#555555", "#a05195", "#2f4b7c")
 STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-    "color:#222}article{border-left:5px solid;padding:.2rem 1rem;margin:1.5rem 0}"
-    "h2{margin:.2rem 0;font-size:1.1rem}p{margin:.3rem 0}small{color:#666}"
-    ".first{font-size:1.25rem;font-weight:600}svg{display:block;margin:.6rem 0;max-width:100%}"
-    "table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;font-size:.9rem;"
-    "border-bottom:1px solid #ddd}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;"
+    "color:#222;background:#fff}h1{margin:0 0 .3rem;font-size:1.7rem}h2{font-size:1.15rem;"
+    "margin:2.2rem 0 .6rem;border-bottom:1px solid #ddd;padding-bottom:.2rem}"
+    "h3{margin:0 0 .2rem;font-size:1.02rem}p{margin:.3rem 0}small,.aside{color:#666}"
+    ".first{font-size:1.2rem;font-weight:600;margin:.6rem 0}"
+    ".chip{display:inline-block;border-radius:.8rem;padding:0 .6rem;color:#fff;font-size:.8rem;"
+    "white-space:nowrap}.chips .chip{margin-right:.5rem;font-size:.9rem;padding:.1rem .8rem}"
+    "article{border-left:4px solid;padding:.1rem 0 .1rem 1rem;margin:1rem 0;display:flex;"
+    "gap:1.5rem;align-items:flex-start;flex-wrap:wrap}article .words{flex:1 1 22rem}"
+    "svg{flex:0 0 auto;max-width:100%}table{border-collapse:collapse;width:100%}"
+    "td,th{padding:.25rem .7rem .25rem 0;text-align:left;font-size:.88rem;vertical-align:top;"
+    "border-bottom:1px solid #eee}a{color:inherit}ul{margin:.3rem 0 .8rem;padding-left:1.2rem}"
+    "@media print{article{break-inside:avoid}}"
 )
+READING = (
+    "A dot is the estimate, the bar its 95 % interval with people drawn again, the triangle the "
+    "control; the green band holds the values that are fine. A verdict goes by the whole interval: "
+    "fine inside the band, a worry outside it, unsure where it lies across its edge."
+)
+TITLES = {
+    "leakage": "Was anyone of these in training?",
+    "collapse": "Does the state say anything?",
+    "dominance": "Is every sensor heard?",
+    "lag": "Are delays kept?",
+    "dose": "Does what should move the state move it, and the rest not?",
+    "responsive": "Does the state tell physiology of new people?",
+    "identity": "Does it know people and devices, and by what?",
+    "pathology": "Does it keep what a cardiologist would look for?",
+    "pairing": "Are imputed sensors of this person?",
+    "shuffled": "Does order matter?",
+}
 
 
 def page(findings: Sequence[Finding], summary: str, about: Mapping[str, Any]) -> str:
@@ -30,112 +51,82 @@ def page(findings: Sequence[Finding], summary: str, about: Mapping[str, Any]) ->
         summary: its first line.
         about: how it was made.
     """
-    worries = "".join(
-        f"<li><b>{escape(f.name)}</b>: {escape(f.words)}</li>"
-        for f in findings
-        if f.verdict == "worry"
-    )
     made = "; ".join(f"{escape(str(k))}: {escape(str(v))}" for k, v in about.items())
+    name = f"Audit of a model of {escape(str(about.get('sensors', 'sensors')))}"
     return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Audit</title>"
-        f"<style>{STYLE}</style><h1>Audit</h1><p class='first'>{escape(summary)}</p>"
-        f"<ul>{worries}</ul>{table(findings, '')}{''.join(map(_article, findings))}"
+        "<!doctype html><html lang='en'><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        f"<title>{name}</title><style>{STYLE}</style><h1>{name}</h1>"
+        f"<p class='first'>{escape(summary)}</p><p class='chips'>{_chips(findings)}</p>"
+        f"{_list(findings, 'worry', 'What to worry about')}"
+        f"{_list(findings, 'unsure', 'What these people are too few to say')}"
+        f"<h2>All findings</h2><p class='aside'>{READING}</p>{_rows(findings)}"
+        f"{_sections(findings)}"
         f"<p><small>{made}. Intervals: 95 %, people drawn again.</small></p></html>"
     )
 
 
 def table(findings: Sequence[Finding], summary: str) -> str:
-    """One row a finding."""
+    """One row a finding, for a notebook: without the page's style."""
+    return f"<p><b>{escape(summary)}</b></p>{_rows(findings, linked=False)}"
+
+
+def _rows(findings: Sequence[Finding], linked: bool = True) -> str:
     rows = "".join(
-        f"<tr><td style='color:{COLOUR[f.verdict]}'><b>{f.verdict}</b></td>"
-        f"<td>{escape(f.name)}</td><td>{escape(f.figures)}</td><td>{escape(f.statistic)}</td></tr>"
+        f"<tr><td>{_chip(f.verdict, f.verdict)}</td><td>{_named(f, linked)}</td>"
+        f"<td>{escape(f.figures)}</td><td>{escape(f.statistic)}</td></tr>"
         for f in findings
     )
     head = "<tr><th>verdict</th><th>audit</th><th>value [95 %] (control)</th><th>of</th></tr>"
-    return f"<p><b>{escape(summary)}</b></p><table>{head}{rows}</table>"
+    return f"<table>{head}{rows}</table>"
+
+
+def _named(finding: Finding, linked: bool) -> str:
+    name = escape(finding.name)
+    return f"<a href='#{_anchor(finding)}'>{name}</a>" if linked else name
+
+
+def _anchor(finding: Finding) -> str:
+    return escape(finding.name.replace(": ", "-").replace(" ", "-"))
+
+
+def _chip(verdict: str, text: str) -> str:
+    # With its own colours, so that a notebook shows it too.
+    look = f"background:{COLOUR[verdict]};color:#fff;border-radius:.8em;padding:0 .6em"
+    return f"<span class='chip' style='{look}'>{escape(text)}</span>"
+
+
+def _chips(findings: Sequence[Finding]) -> str:
+    counts = {verdict: sum(f.verdict == verdict for f in findings) for verdict in COLOUR}
+    return "".join(_chip(v, f"{count} {v}") for v, count in counts.items() if count)
+
+
+def _list(findings: Sequence[Finding], verdict: str, title: str) -> str:
+    """Findings of one verdict in words, under a title; nothing where there is none."""
+    items = "".join(
+        f"<li><b><a href='#{_anchor(f)}'>{escape(f.name)}</a></b>: {escape(f.words)}</li>"
+        for f in findings
+        if f.verdict == verdict
+    )
+    return f"<h2>{title}</h2><ul>{items}</ul>" if items else ""
+
+
+def _sections(findings: Sequence[Finding]) -> str:
+    """A section an audit, in the order of its worst finding."""
+    parts = []
+    for audit in dict.fromkeys(f.audit for f in findings):
+        own = "".join(_article(f) for f in findings if f.audit == audit)
+        parts.append(f"<h2>{escape(audit)}: {TITLES.get(audit, '')}</h2>{own}")
+    return "".join(parts)
 
 
 def _article(finding: Finding) -> str:
+    drawn = picture(finding)
     return (
-        f"<article style='border-color:{COLOUR[finding.verdict]}'>"
-        f"<h2>{escape(finding.name)}: {finding.verdict}</h2>"
-        f"<p>{escape(finding.words)}</p><p><i>{escape(finding.hypothesis)}</i></p>"
-        f"{_picture(finding)}"
-        f"<p><small>{escape(finding.statistic)}: {escape(finding.figures)}</small></p></article>"
-    )
-
-
-def _picture(finding: Finding) -> str:
-    """Curves where the detail holds some (x, series, x_name, y_name), else the interval."""
-    curves = finding.detail.get("curves")
-    if curves:
-        return _lines(curves["x"], curves["series"], curves["x_name"], curves["y_name"])
-    return "" if math.isnan(finding.value) else _interval(finding)
-
-
-def _interval(finding: Finding) -> str:
-    """Estimate, interval and control on one line from 0."""
-    known = [finding.value, finding.low, finding.high, finding.control_value, 0.0]
-    known = [float(v) for v in known if math.isfinite(v)]
-    low, span = min(known), (max(known) - min(known)) or 1.0
-
-    def at(value: float) -> float:
-        return 20.0 + (WIDTH - 40.0) * (value - low) / span
-
-    colour, parts = COLOUR[finding.verdict], []
-    if math.isfinite(finding.low) and math.isfinite(finding.high):
-        parts.append(
-            f"<line x1='{at(finding.low):.1f}' x2='{at(finding.high):.1f}' y1='20' y2='20' "
-            f"stroke='{colour}' stroke-width='5' stroke-opacity='.35'/>"
-        )
-    parts.append(f"<circle cx='{at(finding.value):.1f}' cy='20' r='5' fill='{colour}'/>")
-    if math.isfinite(finding.control_value):
-        x = at(finding.control_value)
-        parts.append(f"<path d='M{x - 5:.1f} 8h10l-5 9z' fill='#555'/>")
-    zero = at(0.0)
-    return (
-        f"<svg width='{WIDTH:.0f}' height='48' role='img' aria-label='{escape(finding.figures)}'>"
-        f"<line x1='15' x2='{WIDTH - 15:.0f}' y1='20' y2='20' stroke='#ccc'/>"
-        f"<line x1='{zero:.1f}' x2='{zero:.1f}' y1='13' y2='27' stroke='#999'/>{''.join(parts)}"
-        f"<text x='{zero:.1f}' y='42' font-size='11' fill='#777' text-anchor='middle'>0</text>"
-        "</svg>"
-    )
-
-
-def _lines(
-    x: Sequence[float], series: Mapping[str, Sequence[float]], x_name: str, y_name: str
-) -> str:
-    """Series over one axis."""
-    values = [v for own in series.values() for v in own if v is not None and math.isfinite(v)]
-    if not values or len(x) < 2:
-        return ""
-    low, high = min(0.0, *values), max(values)
-    span, wide = (high - low) or 1.0, (max(x) - min(x)) or 1.0
-    parts = []
-    for k, (name, own) in enumerate(series.items()):
-        points = " ".join(
-            f"{45 + (WIDTH - 60) * (a - min(x)) / wide:.1f},"
-            f"{HEIGHT - 35 - (HEIGHT - 50) * (b - low) / span:.1f}"
-            for a, b in zip(x, own, strict=True)
-            if b is not None and math.isfinite(b)
-        )
-        colour = SERIES[k % len(SERIES)]
-        dashes = " stroke-dasharray='3 6'" if name == "planted" else ""
-        parts.append(
-            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'{dashes}/>"
-        )
-        parts.append(
-            f"<text x='{WIDTH + 5:.0f}' y='{20 + 16 * k}' font-size='12' fill='{colour}'>"
-            f"{escape(name)}</text>"
-        )
-    return (
-        f"<svg width='{WIDTH + 160:.0f}' height='{HEIGHT:.0f}' role='img' "
-        f"aria-label='{escape(y_name)} by {escape(x_name)}'>"
-        f"<path d='M45 10V{HEIGHT - 35}H{WIDTH - 15}' fill='none' stroke='#999'/>{''.join(parts)}"
-        f"<text x='40' y='18' font-size='11' text-anchor='end'>{high:.3g}</text>"
-        f"<text x='40' y='{HEIGHT - 35}' font-size='11' text-anchor='end'>{low:.3g}</text>"
-        f"<text x='45' y='{HEIGHT - 20}' font-size='11'>{min(x):.3g}</text>"
-        f"<text x='{WIDTH - 15}' y='{HEIGHT - 20}' font-size='11' text-anchor='end'>"
-        f"{max(x):.3g}</text><text x='{WIDTH / 2}' y='{HEIGHT - 5}' font-size='12' "
-        f"text-anchor='middle'>{escape(x_name)}; up: {escape(y_name)}</text></svg>"
+        f"<article id='{_anchor(finding)}' style='border-color:{COLOUR[finding.verdict]}'>"
+        f"<div class='words'><h3>{escape(finding.name)} {_chip(finding.verdict, finding.verdict)}"
+        f"</h3><p>{escape(finding.words)}</p>"
+        f"<p class='aside'><i>Hypothesis: {escape(finding.hypothesis)}</i></p>"
+        f"<p><small>{escape(finding.statistic)}: {escape(finding.figures)}</small></p></div>"
+        f"{drawn}</article>"
     )

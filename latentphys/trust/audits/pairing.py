@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latentphys.recordings.record import Record
 from latentphys.trust.audits.case import Case
 from latentphys.trust.audits.edits import edited
-from latentphys.trust.audits.finding import Finding, not_tested
+from latentphys.trust.audits.finding import Finding, Verdict, not_tested
 from latentphys.trust.audits.readout import GRID_HZ, read_off
 from latentphys.trust.resampling import mean_of
 
@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 LEAST_PEOPLE = 6  # 2^6 signs: the least that can be sure at one in fifty
 PERMUTATIONS = 999
 SURE = 0.05
+LEAST_GAIN = 0.1  # of correlation: an interval below it leaves nothing to impute for
 HYPOTHESIS = "What the model makes of an absent {target} needs the other sensors of that person."
 
 
@@ -51,14 +52,16 @@ def _finding(case: Case, records: list[Record], target: str) -> Finding:
     value, low, high = (float(x) for x in case.bootstrap.bounds(gain))
     p = sign_flips(gain[np.isfinite(gain)], case.seed)
     true, strange, late = (float(x) for x in mean_of(each))
-    fine = value > 0 and p < SURE
+    # Telling something is one question, telling too little another: between them it is unsure.
+    verdict: Verdict = "fine" if value > 0 and p < SURE else "unsure"
+    verdict = "worry" if verdict == "unsure" and high < LEAST_GAIN else verdict
     words = f"Correlation {true:.2f} with the person's own sensors, {strange:.2f} with "
     words += f"another's, {late:.2f} with their own from another time (p = {p:.3f}). "
-    words += (
-        "It follows what is worn together."
-        if fine
-        else f"It does not: an imputed {target} is of nobody."
-    )
+    words += {
+        "fine": "It follows what is worn together.",
+        "worry": f"It does not follow what is worn together: an imputed {target} is of nobody.",
+        "unsure": f"Too few people to say whether an imputed {target} is of anybody.",
+    }[verdict]
     return Finding(
         f"pairing: {target}",
         HYPOTHESIS.format(target=target),
@@ -68,9 +71,9 @@ def _finding(case: Case, records: list[Record], target: str) -> Finding:
         high,
         "another person's sensors: correlation",
         strange,
-        "fine" if fine else "worry",
+        verdict,
         words,
-        {"own": true, "another": strange, "another_time": late, "p": p},
+        {"limits": [0.0, None], "own": true, "another": strange, "another_time": late, "p": p},
     )
 
 

@@ -8,17 +8,21 @@ and the raw samples.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
+from latentphys.recordings.errors import LabelError, SplitError
+from latentphys.recordings.labels import sleep_stage
 from latentphys.recordings.record import Record
-from latentphys.trust.audits.case import FEATURE_S, UNTRAINED, Case
+from latentphys.trust.audits.case import UNTRAINED, Case
 from latentphys.trust.audits.finding import Finding, Verdict, not_tested
-from latentphys.trust.audits.readout import rates_of
-from latentphys.trust.breathing import breathing_rate
+from latentphys.trust.audits.truths import truths
+from latentphys.trust.probing import ProbeRequest, probe_cohort
+from latentphys.trust.result import MODEL
 
 Array = NDArray[np.float64]
-TRUTHS = ("heart_rate", "breathing_rate", "transit_time")
 LEAST_PEOPLE = 6  # fewer leave a fold nothing to learn people from
 LEAST_SKILL = 0.1  # below it a probe tells nothing; where no control tells more, none could
 FOLDS = 5
@@ -26,9 +30,10 @@ HYPOTHESIS = "The state tells {name} of new people where raw samples or no train
 
 
 def responsive(case: Case) -> list[Finding]:
-    """One finding a label: of the simulator's truth, measured from signals, or the user's."""
-    labels = _labels(case)
-    if not labels or len(case.subjects) < LEAST_PEOPLE:
+    """One finding a label: the simulator's truth, marked waves, rates in signals, the user's."""
+    labels = {name: own for name, own in truths(case).items() if known(case, own) >= LEAST_PEOPLE}
+    staged = any(map(_staged, case.cohort))
+    if len(case.subjects) < LEAST_PEOPLE or not (labels or staged):
         why = (
             f"Needs {LEAST_PEOPLE} people or more ({len(case.subjects)} here) and a label; pass "
             "labels={name: function of a record that gives a DataArray over time}."
@@ -37,17 +42,24 @@ def responsive(case: Case) -> list[Finding]:
     untrained = case.untrained
     rows = {
         "state": case.state_rows,
-        UNTRAINED: [untrained.features(record) for record in case.records],
+        UNTRAINED: [untrained.features(record) for record in case.records] if labels else [],
         "raw features": case.raw_rows,
     }
-    return [_finding(case, name, labels[name], rows) for name in labels]
+    found = [_finding(case, name, labels[name], rows) for name in labels]
+    return [*found, _stages(case)] if staged else found
+
+
+def known(case: Case, truth: list[Array]) -> int:
+    """How many people have a number."""
+    pairs = zip(case.records, truth, strict=True)
+    return len({record.subject for record, own in pairs if np.isfinite(own).any()})
 
 
 def _finding(case: Case, name: str, truth: list[Array], rows: dict[str, list[Array]]) -> Finding:
     errors = {}
     for which, own in rows.items():
         if len({row.shape[1] for row in own}) == 1:
-            errors[which], spread = _errors(case, own, truth)
+            errors[which], spread = probe_errors(case, own, truth)
     skills = {which: case.bootstrap.skill(e, spread) for which, e in errors.items()}
     value, low, high = (float(x) for x in skills["state"])
     controls = {which: float(own[0]) for which, own in skills.items() if which != "state"}
@@ -57,13 +69,15 @@ def _finding(case: Case, name: str, truth: list[Array], rows: dict[str, list[Arr
         f"{which} {own:.0%}" for which, own in controls.items()
     )
     lost = float(case.bootstrap.gain(errors["state"], errors[rival])[1]) > 0
-    verdict: Verdict = "fine"
+    verdict: Verdict = "fine" if low > 0 else "unsure"
     if max(value, controls[rival]) < LEAST_SKILL:
         verdict, words = "not tested", words + ". Too few people for any probe: audit more"
     elif value < LEAST_SKILL and lost:
         verdict, words = "worry", words + f". Training lost what {rival} tells"
     elif lost:
         words += f". {rival.capitalize()} tell more: probe those where it matters"
+    elif verdict == "unsure":
+        words += ". Too few people to be sure of it"
     words += "."
     return Finding(
         f"responsive: {title}",
@@ -76,11 +90,61 @@ def _finding(case: Case, name: str, truth: list[Array], rows: dict[str, list[Arr
         controls[rival],
         verdict,
         words,
-        {"controls": controls},
+        {"controls": controls, "limits": [0.0, None], "bars": {"state": value, **controls}},
     )
 
 
-def _errors(case: Case, rows: list[Array], truth: list[Array]) -> tuple[Array, Array]:
+def _staged(record: Record) -> bool:
+    """Whether annotations of the record name sleep stages, two of them at least."""
+    texts = (own for own in record.annotations.values() if own.dtype.kind in "UO")
+    for own in texts:
+        notes = own["note"].values if "note" in own.coords else [""] * own.size
+        pairs = zip(own.values.tolist(), notes, strict=True)
+        if len({sleep_stage(str(value), str(note)) for value, note in pairs} - {""}) > 1:
+            return True
+    return False
+
+
+def _stages(case: Case) -> Finding:
+    """Sleep stages by the probe of `FittedModel.probe`, epoch by epoch."""
+    name, hypothesis = "responsive: sleep stage", HYPOTHESIS.format(name="the sleep stage")
+    request = ProbeRequest("stage", "epoch", given=case.names, folds=FOLDS, seed=case.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # who was in training is told by `leakage`
+        try:
+            data = probe_cohort(case.fitted, case.cohort, request).dataset
+        except (LabelError, SplitError) as error:
+            return not_tested(name, hypothesis, str(error))
+    data = data.sel(score="balanced_accuracy")
+    own, controls = data.sel(features=MODEL), data.drop_sel(features=MODEL)
+    rival = str(controls.features.values[int(controls.estimate.values.argmax())])
+    against = data.sel(features=rival)
+    nothing = float(data.estimate.sel(features="majority"))
+    lost = float(against.gain_upper) < 0
+    low = float(own.lower)
+    verdict: Verdict = "worry" if lost and rival != "raw" else "fine" if low > nothing else "unsure"
+    words = f"A probe tells sleep stages of new people by {float(own.estimate):.2f}; "
+    pairs = zip(data.features.values, data.estimate.values, strict=True)
+    bars = {str(features): float(score) for features, score in pairs}
+    words += ", ".join(f"{f} {e:.2f}" for f, e in bars.items() if f != MODEL) + "."
+    if lost:
+        words += f" {rival.capitalize()} features tell more: probe those where it matters."
+    return Finding(
+        name,
+        hypothesis,
+        "balanced accuracy on people the probe never saw",
+        float(own.estimate),
+        low,
+        float(own.upper),
+        rival,
+        float(against.estimate),
+        verdict,
+        words,
+        {"limits": [nothing, None], "bars": bars},
+    )
+
+
+def probe_errors(case: Case, rows: list[Array], truth: list[Array]) -> tuple[Array, Array]:
     """Mean squared error of the probe, and of the mean, (subject,) each."""
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import GroupKFold
@@ -109,67 +173,3 @@ def _errors(case: Case, rows: list[Array], truth: list[Array]) -> tuple[Array, A
         )
         for own in (error, spread)
     )
-
-
-def _labels(case: Case) -> dict[str, list[Array]]:
-    """name -> a series a record, one number a row of features; names without one left out."""
-    found: dict[str, list[Array]] = {}
-    for record in case.records:
-        for name, series in _of(case, record).items():
-            found.setdefault(name, []).append(series)
-    whole = len(case.records)
-    return {
-        name: own
-        for name, own in found.items()
-        if len(own) == whole and np.isfinite(np.concatenate(own)).sum() > LEAST_PEOPLE
-    }
-
-
-def _of(case: Case, record: Record) -> dict[str, Array]:
-    if record.truth is not None:
-        time = record.truth["time"].values
-        found = {
-            name: _per_row(record.truth[name].values, time, record.duration_s)
-            for name in TRUTHS
-            if name in record.truth
-        }
-    else:
-        found = _measured(case, record)
-    for name, label in case.labels.items():
-        series = label(record)
-        found[name] = _per_row(
-            series.values.astype(np.float64), series["time"].values, record.duration_s
-        )
-    return found
-
-
-def _measured(case: Case, record: Record) -> dict[str, Array]:
-    """Rates of the recorded signals themselves, where they are regular."""
-    prepared, found = case.fitted.prepare(record), {}
-    beating = next((s for s in ("ppg", "abp", "ecg") if s in prepared.signals), None)
-    nan = np.full(max(1, int(record.duration_s // FEATURE_S)), np.nan)
-    if beating is not None:
-        signal = prepared.signals[beating]
-        x = np.nan_to_num(signal.values[0].astype(np.float64))
-        found["heart_rate"] = rates_of(x, signal.rate_hz, FEATURE_S)
-    else:
-        found["heart_rate"] = nan
-    found["breathing_rate"] = nan
-    if "resp" in prepared.signals:
-        signal = prepared.signals["resp"]
-        size = round(FEATURE_S * signal.rate_hz)
-        rows = signal.values[0, : len(nan) * size].astype(np.float64)
-        found["breathing_rate"] = (
-            breathing_rate(rows.reshape(-1, size), signal.rate_hz) if len(rows) >= size else nan
-        )
-    return found
-
-
-def _per_row(values: Array, time: Array, duration_s: float) -> Array:
-    """Means over each row's time; NaN where nothing was labelled."""
-    found = []
-    for k in range(max(1, int(duration_s // FEATURE_S))):
-        own = values[(time >= k * FEATURE_S) & (time < (k + 1) * FEATURE_S)]
-        own = own[np.isfinite(own)]
-        found.append(own.mean() if len(own) else np.nan)
-    return np.array(found)

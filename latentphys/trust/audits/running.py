@@ -20,7 +20,9 @@ from latentphys.trust.audits.identity import identity
 from latentphys.trust.audits.lag import lag
 from latentphys.trust.audits.leakage import leakage
 from latentphys.trust.audits.pairing import pairing
+from latentphys.trust.audits.pathology import pathology
 from latentphys.trust.audits.responsive import responsive
+from latentphys.trust.audits.shuffling import shuffling
 from latentphys.trust.held_out import Fitted
 
 # In the order they run: what spoils all others first.
@@ -32,7 +34,9 @@ AUDITS: Mapping[str, Callable[[Case], list[Finding]]] = {
     "dose": dose,
     "responsive": responsive,
     "identity": identity,
+    "pathology": pathology,
     "pairing": pairing,
+    "shuffled": shuffling,
 }
 Labels = Mapping[str, Callable[[Record], Any]]
 

@@ -1,0 +1,1 @@
+"""Inspection: what each number of the state does, and where its transition rests and turns."""
