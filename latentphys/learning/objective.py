@@ -107,7 +107,7 @@ class Score:
     Attributes:
         loss: scalar.
         by_window: term -> (batch,), nats per second; keys such as "elbo", "x/ecg", "cross/ppg",
-            "mask/ecg", "align", "kl_state", "kl_nuisance", "miss".
+            "mask/ecg", "align", "kl_state", "kl_nuisance", "kl_lag", "miss".
         by_direction: "ecg+resp>ppg" -> nats per second of every window that asked it.
         active_units: latent dimensions whose posterior mean varies by more than 0.01.
     """
@@ -229,6 +229,7 @@ def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor
         "elbo": bound.value,
         "kl_state": bound.kl_state,
         "kl_nuisance": bound.kl_nuisance,
+        **({"kl_lag": bound.kl_lag} if seen.evidence.lags else {}),
         **{f"x/{name}": value for name, value in bound.log_likelihood.items()},
     }
     alpha = seen.objective.total_correlation
