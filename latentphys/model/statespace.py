@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from latentphys.model.alignment import AlignmentHead
 from latentphys.model.binary_emissions import BinaryEmission
 from latentphys.model.binary_encoders import BinaryEncoder
+from latentphys.model.codes import Codes, SensorCodes
 from latentphys.model.distributions import SCALE_FLOOR, GaussMarkov, Trajectory
 from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
@@ -102,6 +103,7 @@ class ModelSpec:
         align_dim: of the unit vectors that contrastive terms compare; 0 without them.
         text: the static text it reads and emits, from the shared part of z; None for none.
         lags: modalities that follow the state by a lag of their own, with a posterior.
+        codes: size of the codebooks of discrete tokens; 0 without them.
 
     Raises:
         FitError: a part that there is not, private parts that leave nothing shared, or a lag of a
@@ -125,6 +127,7 @@ class ModelSpec:
     align_dim: int = 0
     text: TextSpec | None = None
     lags: tuple[str, ...] = ()
+    codes: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -232,9 +235,11 @@ class StateSpaceModel(nn.Module):
         if spec.text is not None:  # last, so that the others' weights are drawn as without it
             self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
             self.text_emission = TextEmission(spec.text, shared, spec.dropout)
+        # What is optional comes after what is not, whose weights are drawn as without it.
         self.lag_guides = nn.ModuleDict(
             {key_of(n): LagGuide(spec.evidence_size, spec.state_rate_hz) for n in spec.lags}
         )
+        self.codes = _codes(spec) if spec.codes else None
 
     def prior(self, batch: Batch) -> Trajectory:
         """p(z_{1:T} | u_{1:T}) over the windows of a batch."""
@@ -394,6 +399,20 @@ class StateSpaceModel(nn.Module):
 
     def _observed(self, batch: Batch) -> list[str]:
         return [name for name in self.spec.sensors if name in batch.values]
+
+
+def _codes(spec: ModelSpec) -> Codes:
+    """Codebooks of every modality with a waveform."""
+    sensors = {}
+    for name, sensor in spec.sensors.items():
+        if sensor.likelihood == "bernoulli":
+            continue
+        shared, own = range(spec.shared_dim), spec.private_of(name)
+        names = len(sensor.channels) + 1
+        sensors[name] = SensorCodes(
+            LocalBasis(sensor.size), spec.codes, names, (*shared, *own), spec.shared_dim
+        )
+    return Codes(sensors, spec.codes)
 
 
 def _sensor_networks(
