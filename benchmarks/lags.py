@@ -105,7 +105,9 @@ def fit_both(train: Cohort, options: argparse.Namespace, seed: int) -> dict[str,
     for name, model in WAYS.items():
         recipe = lp.recipe("statespace", model=model)
         fits[name] = lp.fit(train, recipe=recipe, steps=options.steps, seed=seed, progress=False)
-        print(f"{name}: held-out loss {fits[name].history.rows[-1].get('held_out_loss', np.nan):.1f}")
+        print(
+            f"{name}: held-out loss {fits[name].history.rows[-1].get('held_out_loss', np.nan):.1f}"
+        )
     return fits
 
 

@@ -16,4 +16,4 @@ GIVEN = {
 }
 
 if __name__ == "__main__":
-    run_on_nights("physioomni", lp.recipe("physioomni"), GIVEN, seed=300, steps=200)
+    run_on_nights("physioomni", lp.recipe("physioomni"), GIVEN, seed=300, steps=100)
