@@ -13,6 +13,7 @@ import xarray as xr
 from latentphys.inference.answers import Answers, Prior, answer_record, describe_record
 from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
+from latentphys.inference.lags import LagQuestion, LagUnit, lag_records
 from latentphys.inference.posterior import posterior_record
 from latentphys.learning.checkpoints import check_weights, halved, load_model, save_model
 from latentphys.learning.finetuning import Adapt
@@ -539,6 +540,46 @@ class FittedModel:
         # A generator: a cohort's records are prepared one at a time.
         prepared = (self._with_spans(record, unit) for record in records)
         return embed_records(self.model, prepared, given, self.window_s, form)
+
+    def lag(
+        self,
+        data: Record | Cohort,
+        *,
+        unit: LagUnit = "record",
+        given: Sequence[str] | None = None,
+        draws: int = 100,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        """By how much sensors follow the state, with a posterior: transit times, up to a constant.
+
+        A model has lags where it was fitted with them, `recipe("statespace", model={"lags":
+        ("ppg",)})`. A lag is against what is usual among the training subjects, so only
+        differences between people and moments mean anything.
+
+        Args:
+            data: a record or a cohort.
+            unit: what a row stands for: a "record", whose posterior has the moments of its
+                windows' mixed, or a "window" of the model's length.
+            given: modalities used; all the model knows when left out. Without the sensor itself,
+                or without any other, the answer is the prior.
+            draws: posterior draws.
+            seed: of the draws.
+
+        Returns:
+            Dataset with mean, sd and told (unit, modality), and draws (sample, unit, modality),
+            in seconds; `told` is False where the answer is the prior. Coordinates record,
+            subject and, of windows, start_s.
+
+        Raises:
+            FitError: a model fitted without lags.
+            ModalityError: a modality the model was not fitted with.
+            ArgumentError: another unit, draws or a seed that cannot be.
+        """
+        draws = whole_number("draws", draws, 1, "100 is usual.")
+        seed = whole_number("seed", seed, 0, "Choose 0, say.")
+        question = LagQuestion(self._signals(given), unit, self.window_s, draws, seed)
+        records = [data] if isinstance(data, Record) else _records(data)
+        return lag_records(self.model, (self.prepared(record) for record in records), question)
 
     def probe(
         self,

@@ -1,4 +1,4 @@
-"""PhysioOmni: shared and private latents against shared ones alone, on every subset of sensors.
+"""PhysioOmni: shared and private latents against shared ones, codes against none, on every subset.
 
 Simulated nights; sleep stage of unseen people by a linear probe trained with every sensor (plain)
 or on every subset (resilient).
@@ -19,6 +19,7 @@ SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSOR
 CLOCK_HZ = 4.0
 WAYS = {
     "shared and private": lp.recipe("physioomni"),
+    "no codes": lp.recipe("physioomni", model={"codes": 0}, objective={"codes": 0.0}),
     "shared alone": lp.recipe("physioomni", model={"private_dim": 0}),
     "statespace": lp.recipe("statespace", state_rate_hz=CLOCK_HZ, window_s=30.0),
 }

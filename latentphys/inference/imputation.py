@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -86,7 +87,8 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
 
         p(x^m | x^S) = E[p_m(x^m | z, eps^m)],   z ~ q(z | x^S),   eps^m ~ N(0, I)
 
-    eps^m is the sensor's own posterior where it is among the given ones, else its prior. `mean`,
+    eps^m, and the lag of a sensor that has one, is the sensor's own posterior where it is among
+    the given ones, else its prior. `mean`,
     `sd`, `lower` and `upper` are of the mixture of the emission's distributions over the draws of
     (z, eps^m); `draws` has one sample of each. Beside the result itself, memory does not grow with
     the length of a record of which anything given was observed.
@@ -137,7 +139,7 @@ def decode(
         paths: the posterior of the recording.
         signal: whose channels and sample times are decoded; its values are not looked at.
         draws: paths to decode.
-        generator: of eps^m and of the paths.
+        generator: of eps^m, of the lag and of the paths.
 
     Yields:
         Numbers of the samples (time,), their location and their scale (sample, channel, time).
@@ -148,19 +150,62 @@ def decode(
         q = paths.nuisance[modality]
         noise = q.loc + q.scale * noise
     names = model.encoder(modality).name_index([signal.channels])
-    for first, z in paths.chunks(draws, generator):
-        for part in range(0, z.shape[1], STEPS_A_CHUNK):
-            path = z[:, None, part : part + STEPS_A_CHUNK]
-            at = places(signal, first + part, path.shape[2], model.spec.state_rate_hz)
+    lag = _lag(paths, modality, draws, generator)
+    margin = 0 if lag is None else math.ceil(float(lag.abs().max())) + 2
+    for first, z, before, after in _with_margin(paths.chunks(draws, generator), margin):
+        for part in range(before, z.shape[1] - after, STEPS_A_CHUNK):
+            stop = min(part + STEPS_A_CHUNK, z.shape[1] - after)
+            start, end = max(0, part - margin), min(z.shape[1], stop + margin)
+            path, inner = z[:, None, start:end], slice(part - start, stop - start)
+            at = places(signal, first + start, path.shape[2], model.spec.state_rate_hz)
             loc, scale = model.emission(modality).moments(
-                path, noise, names, torch.from_numpy(at.offset[None])
+                path, noise, names, torch.from_numpy(at.offset[None]), lag
             )
-            exists = torch.from_numpy(at.exists)
+            exists = torch.from_numpy(at.exists[inner])
             yield (
-                at.sample[at.exists],
-                loc[:, 0].permute(0, 2, 1, 3)[..., exists],
-                scale[:, 0].permute(0, 2, 1, 3)[..., exists],
+                at.sample[inner][at.exists[inner]],
+                loc[:, 0, inner].permute(0, 2, 1, 3)[..., exists],
+                scale[:, 0, inner].permute(0, 2, 1, 3)[..., exists],
             )
+
+
+def _lag(paths: Paths, modality: str, draws: int, generator: torch.Generator) -> Tensor | None:
+    """Draws of a sensor's lag in steps, (sample, 1): its posterior, else its prior; None without.
+
+    One a path: a person's lag is the same throughout a recording.
+    """
+    model = paths.model
+    if modality not in model.spec.lags:
+        return None
+    q = paths.lags.get(modality, model.lag_guide(modality).prior())
+    seconds = q.loc + q.scale * torch.randn(draws, 1, generator=generator)
+    return seconds * model.spec.state_rate_hz
+
+
+def _with_margin(
+    chunks: Iterator[tuple[int, Tensor]], margin: int
+) -> Iterator[tuple[int, Tensor, int, int]]:
+    """Stretches of paths with steps of their neighbours beside them.
+
+    Yields:
+        First step, paths (sample, step, latent), and how many of the steps are of the stretch
+        before and of the one after.
+    """
+    if margin == 0:
+        yield from ((first, z, 0, 0) for first, z in chunks)
+        return
+    held: Tensor | None = None
+    start = before = 0
+    for first, z in chunks:
+        if held is not None:
+            after = z[:, :margin]
+            yield start, torch.cat([held, after], dim=1), before, after.shape[1]
+            kept = held[:, -margin:]
+            held, before, start = torch.cat([kept, z], dim=1), kept.shape[1], first - kept.shape[1]
+        else:
+            held, start = z, first
+    if held is not None:
+        yield start, held, before, 0
 
 
 @dataclass(frozen=True)

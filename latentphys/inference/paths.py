@@ -6,8 +6,8 @@ windows draw the same path where they overlap and a cross-fade between them lose
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from latentphys.model.distributions import GaussMarkov
-from latentphys.model.evidence import Evidence
+from latentphys.model.evidence import Evidence, Lag
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import collate
 from latentphys.preparation.inputs import inputs_at
@@ -60,6 +60,7 @@ class Paths:
         windows: q of each window, over (window,) paths (step, latent); None where nothing was
             observed, which leaves the prior.
         nuisance: as in `PathPosterior`.
+        lags: modality -> Normal over its lag in seconds, of those that something given tells of.
     """
 
     model: StateSpaceModel
@@ -68,6 +69,7 @@ class Paths:
     starts: tuple[int, ...]
     windows: GaussMarkov | None
     nuisance: dict[str, Normal]
+    lags: dict[str, Normal] = field(default_factory=dict)
 
     @torch.no_grad()
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -134,10 +136,12 @@ def paths_of(
     index = tile([record], window_s, window_s / 2, spec.state_rate_hz)
     pooled: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in kept}
     found: list[GaussMarkov] = []
+    lags: list[Mapping[str, Lag]] = []
     for rows in torch.arange(len(index)).split(WINDOWS_A_BATCH):
         batch = collate([record], index, rows.numpy(), [*kept, *told], spec.inputs)
         evidence = model.evidence(batch)
         found.append(model.guide_of(evidence))
+        lags.append(evidence.lags)
         _pool(evidence, pooled)
     nuisance = {
         name: Normal(
@@ -153,7 +157,26 @@ def paths_of(
         validate_args=False,
     )
     starts = tuple(int(start) for start in index.start_step)
-    return Paths(model, record, total, starts, together, nuisance)
+    return Paths(model, record, total, starts, together, nuisance, pooled_lags(lags))
+
+
+def pooled_lags(found: Sequence[Mapping[str, Lag]]) -> dict[str, Normal]:
+    """Each modality's lag in a recording: the moments of its windows' posteriors, mixed.
+
+    Windows that tell nothing of it are left out, and so is a lag that none tells of.
+
+    Args:
+        found: modality -> its lag, of one batch of windows after another.
+    """
+    lags = {}
+    for name in dict.fromkeys(name for batch in found for name in batch):
+        each = [batch[name] for batch in found if name in batch]
+        loc = torch.cat([lag.q.loc[lag.told] for lag in each])
+        scale = torch.cat([lag.q.scale[lag.told] for lag in each])
+        if len(loc):
+            variance = scale.square().mean() + loc.var(correction=0)
+            lags[name] = Normal(loc.mean(), variance.sqrt(), validate_args=False)
+    return lags
 
 
 @torch.no_grad()

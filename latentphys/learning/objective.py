@@ -1,7 +1,7 @@
 """One objective over views, as a weighted sum of its terms.
 
 loss = -ELBO + lambda_cross * (-L_cross) + lambda_mask * (-L_mask) + lambda_align * L_align
-       + lambda_miss * L_miss                                               (nats per second)
+       + lambda_miss * L_miss + lambda_codes * (L_token - L_code)           (nats per second)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentphys.learning import contrastive, terms
+from latentphys.learning.code_terms import code_terms
 from latentphys.learning.text_terms import text_terms, weighed
 from latentphys.learning.views import (
     Masking,
@@ -56,6 +57,8 @@ class Objective:
         alignment: "leave_one_out", "pairwise", or between whole "posterior" distributions.
         total_correlation: alpha in [0, 1), how far the ELBO gives way to the total correlation of
             the modalities (`terms.total_correlation`).
+        codes: lambda_codes, of learning codes and telling hidden ones (`code_terms`); the model
+            needs `codes`. What is hidden is what `masking` hides.
         text: weight of what is said of a text (L_told, L_hidden), where the model reads one; a
             report is tens of nats, ten seconds of ECG are ten thousands.
 
@@ -78,10 +81,11 @@ class Objective:
     alignment: Alignment = "leave_one_out"
     total_correlation: float = 0.0
     text: float = 300.0
+    codes: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse weights that cannot be."""
-        for name in ("elbo", "cross", "miss", "mask", "align", "text"):
+        for name in ("elbo", "cross", "miss", "mask", "align", "text", "codes"):
             if not getattr(self, name) >= 0:
                 raise FitError(
                     f"the weight of a term is 0 or more, got {name}={getattr(self, name)!r}. "
@@ -107,7 +111,7 @@ class Score:
     Attributes:
         loss: scalar.
         by_window: term -> (batch,), nats per second; keys such as "elbo", "x/ecg", "cross/ppg",
-            "mask/ecg", "align", "kl_state", "kl_nuisance", "miss".
+            "mask/ecg", "align", "kl_state", "kl_nuisance", "kl_lag", "miss".
         by_direction: "ecg+resp>ppg" -> nats per second of every window that asked it.
         active_units: latent dimensions whose posterior mean varies by more than 0.01.
     """
@@ -143,7 +147,7 @@ class _Seen:
         views = {"full": full_view(present)}
         if objective.cross > 0 or objective.miss > 0:
             views["subset"] = _partial_view(model, batch, present, objective, generator)
-        if objective.mask > 0:
+        if objective.mask > 0 or objective.codes > 0:
             views["masked"] = masked_view(
                 present,
                 {name: batch.mask[name].any(-1).any(1) for name in evidence.sensors},
@@ -210,6 +214,8 @@ def score_batch(
         masked = {f"mask/{name}": value for name, value in seen.scored("masked").items()}
         by_window |= masked
         total = total - objective.mask * torch.stack(list(masked.values())).sum(0)
+    if objective.codes > 0:
+        total = total + objective.codes * _codes(seen, by_window)
     if objective.align > 0:
         by_window["align"] = _align(seen)
         total = total + objective.align * by_window["align"]
@@ -229,6 +235,7 @@ def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor
         "elbo": bound.value,
         "kl_state": bound.kl_state,
         "kl_nuisance": bound.kl_nuisance,
+        **({"kl_lag": bound.kl_lag} if seen.evidence.lags else {}),
         **{f"x/{name}": value for name, value in bound.log_likelihood.items()},
     }
     alpha = seen.objective.total_correlation
@@ -253,6 +260,22 @@ def _miss(seen: _Seen, z: Tensor) -> Tensor:
     repeated = torch.arange(len(z)).repeat(views)
     miss = terms.missing(q_all.window(repeated), seen.q["subset"], path[repeated], seen.batch)
     return miss.view(views, -1).mean(0)
+
+
+def _codes(seen: _Seen, by_window: dict[str, Tensor]) -> Tensor:
+    """L_token - L_code over all modalities, (batch,); logs each."""
+    codes = seen.model.codes
+    if codes is None:
+        raise FitError(
+            "codes are told by a model that has codebooks, this one has none. Give it their size, "
+            "codes=256 say, or take codes=0 in the objective."
+        )
+    learned, told = code_terms(
+        seen.model, codes, seen.batch, seen.views["masked"], seen.q["masked"]
+    )
+    by_window |= {f"token/{name}": value for name, value in learned.items()}
+    by_window |= {f"code/{name}": value for name, value in told.items()}
+    return sum(learned.values(), torch.zeros(())) - sum(told.values(), torch.zeros(()))
 
 
 def _align(seen: _Seen) -> Tensor:

@@ -25,16 +25,18 @@ class Elbo:
     """The evidence lower bound and its parts, each (batch,) in nats per second.
 
     Attributes:
-        value: sum of log_likelihood - kl_weight * (kl_state + kl_nuisance).
+        value: sum of log_likelihood - kl_weight * (kl_state + kl_nuisance + kl_lag).
         log_likelihood: modality -> E_q log p(x^m | z, eps^m).
         kl_state: KL(q(z_{1:T}) || p(z_{1:T} | u)).
         kl_nuisance: sum over modalities of KL(q(eps^m) || N(0, I)).
+        kl_lag: sum over modalities with a lag of KL(q(tau^m) || p(tau^m)).
     """
 
     value: Tensor
     log_likelihood: Mapping[str, Tensor]
     kl_state: Tensor
     kl_nuisance: Tensor
+    kl_lag: Tensor
 
 
 def seconds(batch: Batch) -> float:
@@ -114,6 +116,8 @@ def elbo(
 ) -> Elbo:
     """ELBO = E_q log p(x | z, eps) - kl_weight * (KL(q(z) || p(z | u)) + KL(q(eps) || N(0, I))).
 
+    With lags, E_q log p(x | z, eps, tau) and KL(q(tau) || p(tau)) besides.
+
     Args:
         model: the state-space model.
         batch: windows and their masks.
@@ -127,7 +131,7 @@ def elbo(
     """
     duration = seconds(batch)
     log_likelihood = {}
-    kl_nuisance = z.new_zeros(len(batch))
+    kl_nuisance, kl_lag = z.new_zeros(len(batch)), z.new_zeros(len(batch))
     for name, sensor in evidence.sensors.items():
         if model.emission(name).joint:
             log_likelihood[name] = _joint(model, batch, name, z) / duration
@@ -135,7 +139,12 @@ def elbo(
         everywhere = batch.mask[name].new_ones(len(batch), batch.steps)
         seen = _Traces.of(model, batch, name, everywhere)
         eps = sensor.nuisance.rsample()[seen.window, seen.channel].unsqueeze(-2)
-        emission = model.emission(name)(z[seen.window], eps, seen.name, seen.offset)
+        lag = None
+        if name in evidence.lags:
+            tau = evidence.lags[name].q
+            lag = tau.rsample()[seen.window] * batch.state_rate_hz
+            kl_lag = kl_lag + lag_divergence(model, evidence, name) / duration
+        emission = model.emission(name)(z[seen.window], eps, seen.name, seen.offset, lag)
         log_prob = emission.log_prob(seen.values)
         log_likelihood[name] = seen.by_row(log_prob, len(batch)) / duration
         unit = Normal(torch.zeros_like(sensor.nuisance.loc), 1.0, validate_args=False)
@@ -145,11 +154,18 @@ def elbo(
     kl_state = kl_along(q, model.prior(batch), z).sum(-1) / duration
     reached = torch.stack(list(log_likelihood.values())).sum(0)
     return Elbo(
-        value=reached - kl_weight * (kl_state + kl_nuisance),
+        value=reached - kl_weight * (kl_state + kl_nuisance + kl_lag),
         log_likelihood=log_likelihood,
         kl_state=kl_state,
         kl_nuisance=kl_nuisance,
+        kl_lag=kl_lag,
     )
+
+
+def lag_divergence(model: StateSpaceModel, evidence: Evidence, modality: str) -> Tensor:
+    """KL(q(tau^m | x) || p(tau^m)), (batch,) nats; 0 where nothing tells of the lag."""
+    lag, prior = evidence.lags[modality], model.lag_guide(modality).prior()
+    return torch.where(lag.told, kl_divergence(lag.q, prior), 0.0)
 
 
 def _joint(model: StateSpaceModel, batch: Batch, name: str, z: Tensor) -> Tensor:
@@ -197,7 +213,8 @@ def total_correlation(bound: Elbo, apart: Tensor, alpha: float, kl_weight: float
     """
     count = len(apart)
     reached = torch.stack(list(bound.log_likelihood.values())).sum(0)
-    held = (1.0 - alpha) * bound.kl_state + bound.kl_nuisance + alpha / count * apart.sum(0)
+    own = bound.kl_nuisance + bound.kl_lag
+    held = (1.0 - alpha) * bound.kl_state + own + alpha / count * apart.sum(0)
     return (1.0 - alpha / count) * reached - kl_weight * held
 
 
@@ -220,6 +237,14 @@ def cross(
 
     and a modality's score is the mean over its channels, so that twelve leads weigh no more than
     one.
+
+    A lag is a priori independent of z, so that for any q(tau), q(tau^m | all) with it,
+
+        log p_S(x^m) >= E_{q(tau)} log p_S(x^m | tau) - KL(q(tau) || p(tau)),
+
+    which is what is scored: the sensor's own samples tell of one number a window, and pay for it.
+    A state that has to tell of a sensor by itself is then not taught to be vague about what it
+    cannot know, whose pulse comes when.
 
     The draws are antithetic pairs: where decoding is linear their mean has no noise, which would
     cost likelihood and so pull q_S narrower than is honest. What is left is the noise of the
@@ -258,11 +283,16 @@ def cross(
         if len(traces.row):
             eps = _nuisance(sensor, traces, view, name, k, draws)
             emission = model.emission(name)
-            loc, variance = _predictive(emission, paths[:, traces.row], eps, traces)
+            lag = _lag(batch, evidence, traces, name, draws)
+            loc, variance = _predictive(emission, paths[:, traces.row], eps, traces, lag)
             log_prob = emission.spread(loc, variance).log_prob(traces.values)
             weight = _weight(variance, traces.mask, beta)
             log_prob = weight * log_prob + ((1.0 - weight) * log_prob).detach()
             score = traces.by_row(log_prob, rows) / traces.channels_of(rows)
+            if lag is not None:
+                paid = lag_divergence(model, evidence, name).repeat(rows // len(batch))
+                asked = torch.bincount(traces.row, minlength=rows) > 0
+                score = score - torch.where(asked, paid, 0.0)
         scores[name] = score / seconds(batch)
     return scores
 
@@ -286,6 +316,16 @@ def _nuisance(
     return (loc + scale * _mirrored(draws, loc)).unsqueeze(-2)
 
 
+def _lag(batch: Batch, evidence: Evidence, traces: _Traces, name: str, draws: int) -> Tensor | None:
+    """tau of some traces in steps, (draw, trace), one a window; None of a modality without."""
+    if name not in evidence.lags:
+        return None
+    q = evidence.lags[name].q
+    rows = int(traces.row.max()) + 1
+    noise = _mirrored(draws, q.loc.new_empty(rows))[:, traces.row]
+    return (q.loc[traces.window] + q.scale[traces.window] * noise) * batch.state_rate_hz
+
+
 def _mirrored(draws: int, like: Tensor) -> Tensor:
     """Standard normal draws in antithetic pairs, e and -e; (draws, *like.shape)."""
     half = like.new_empty(-(-draws // 2), *like.shape).normal_()
@@ -300,10 +340,10 @@ def _weight(variance: Tensor, mask: Tensor, beta: float) -> Tensor:
 
 
 def _predictive(
-    emission: Emission, paths: Tensor, eps: Tensor, traces: _Traces
+    emission: Emission, paths: Tensor, eps: Tensor, traces: _Traces, lag: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of K decoded draws of some traces, (trace, step, 1, patch) each."""
-    loc, scale = emission.moments(paths, eps, traces.name, traces.offset)
+    loc, scale = emission.moments(paths, eps, traces.name, traces.offset, lag)
     variance = emission.variance(scale).mean(0)
     if len(paths) > 1:
         variance = variance + loc.var(0, correction=0)

@@ -86,6 +86,9 @@ class _Average:
         pairs = zip(self.copy.parameters(), self.model.parameters(), strict=True)
         for averaged, current in pairs:
             averaged.lerp_(current, weight)
+        # Codebooks are averages themselves.
+        for mine, theirs in zip(self.copy.buffers(), self.model.buffers(), strict=True):
+            mine.copy_(theirs)
 
 
 def train(

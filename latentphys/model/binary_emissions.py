@@ -13,8 +13,8 @@ RARE = -3.0  # log odds at the start: most of what is 0 or 1 is mostly 0
 class BinaryEmission(nn.Module):
     """p(x_t | z_t) = prod_c Bernoulli(x_tc ; sigmoid(l_c(z_t))), one log odds a channel and step.
 
-    All samples of a channel within a state step share its log odds. There is no nuisance;
-    `nuisance` and `offset` are taken so that every emission is called alike.
+    All samples of a channel within a state step share its log odds. There is neither nuisance nor
+    lag; `nuisance`, `offset` and `lag` are taken so that every emission is called alike.
 
     Args:
         latent_dim: size of z.
@@ -52,7 +52,7 @@ class BinaryEmission(nn.Module):
         return chosen.expand(*chosen.shape[:-1], offset.shape[-1])
 
     def moments(
-        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor
+        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor, lag: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Probability of a 1 and standard deviation of every sample.
 
@@ -61,6 +61,7 @@ class BinaryEmission(nn.Module):
             nuisance: not looked at.
             name: (batch, channel) rows of the trained names, 0 for others.
             offset: (batch, step, patch).
+            lag: not looked at; a model of such a sensor has none.
 
         Returns:
             Two tensors (..., batch, step, channel, patch).
@@ -69,7 +70,7 @@ class BinaryEmission(nn.Module):
         return probability, (probability * (1.0 - probability)).sqrt()
 
     def forward(
-        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor
+        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor, lag: Tensor | None = None
     ) -> TorchDistribution:
         """p(x^m | z) over (..., batch, step, channel, patch); arguments as `moments`."""
         return Bernoulli(logits=self.logits(z, name, offset), validate_args=False)

@@ -65,7 +65,7 @@ class PatchEmission(nn.Module):
         self.tail = nn.Parameter(torch.tensor(2.0)) if likelihood == "student_t" else None
 
     def moments(
-        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor
+        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor, lag: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Location and scale of every sample.
 
@@ -74,6 +74,7 @@ class PatchEmission(nn.Module):
             nuisance: eps, (..., batch, channel, nuisance).
             name: (batch, channel) rows of the name embedding.
             offset: (batch, step, patch).
+            lag: by how many steps the samples are late, (..., batch); None for not at all.
 
         Returns:
             Two tensors (..., batch, step, channel, patch).
@@ -86,6 +87,11 @@ class PatchEmission(nn.Module):
         x = F.silu(self.hidden(F.silu(x)))
         curve, log_scale = self.head(x).split([self.basis.size, self.scale_basis.size], dim=-1)
         curve = curve + self.straight(z).unsqueeze(-2)
+        if lag is not None:
+            over_grid = log_scale @ self.scale_basis._cosines(self.basis.grid.to(log_scale)).T
+            both = torch.cat([curve, over_grid], dim=-2)
+            loc, log_scale = self.basis.read_behind(both, offset, lag).chunk(2, dim=-2)
+            return loc, self.noise_floor + F.softplus(log_scale)
         at = offset.unsqueeze(-2)
         if not self.basis.is_grid(offset):
             at = at.expand(*curve.shape[:-1], offset.shape[-1])
@@ -95,10 +101,10 @@ class PatchEmission(nn.Module):
         return loc, scale
 
     def forward(
-        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor
+        self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor, lag: Tensor | None = None
     ) -> TorchDistribution:
         """p(x^m | z, eps^m) over (..., batch, step, channel, patch); arguments as `moments`."""
-        return self.around(*self.moments(z, nuisance, name, offset))
+        return self.around(*self.moments(z, nuisance, name, offset, lag))
 
     def around(self, loc: Tensor, scale: Tensor) -> TorchDistribution:
         """This emission's noise family around a location, independent over samples."""

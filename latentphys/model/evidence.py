@@ -8,7 +8,7 @@ An absent sensor adds zero to both, exactly, so every subset of sensors is a mas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -118,13 +118,34 @@ class SensorEvidence:
         )
 
 
+@dataclass(frozen=True)
+class Lag:
+    """What is known of one modality's lag.
+
+    Attributes:
+        q: q(tau | x), Normal over (batch,) seconds; the prior where nothing tells of it.
+        told: (batch,) bool, where something does.
+    """
+
+    q: Normal
+    told: Tensor
+
+
 @dataclass
 class Evidence:
-    """The evidence of every modality of a batch, encoded once."""
+    """The evidence of every modality of a batch, encoded once.
+
+    Attributes:
+        sensors: modality -> what it says.
+        shape: (batch, step, evidence).
+        text: what the text says, if there is one.
+        lags: modality -> its lag, of those that have one.
+    """
 
     sensors: Mapping[str, SensorEvidence]
     shape: tuple[int, int, int]
     text: TextEvidence | None = None
+    lags: Mapping[str, Lag] = field(default_factory=dict)
 
     def present(self) -> Tensor:
         """(batch, modality): which modalities each window has, in the order of `sensors`."""

@@ -21,19 +21,21 @@ from torch.nn import functional as F
 from latentphys.model.alignment import AlignmentHead
 from latentphys.model.binary_emissions import BinaryEmission
 from latentphys.model.binary_encoders import BinaryEncoder
+from latentphys.model.codes import Codes, SensorCodes
 from latentphys.model.distributions import SCALE_FLOOR, GaussMarkov, Trajectory
 from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
-from latentphys.model.evidence import Evidence, SensorEvidence, TraceEvidence
+from latentphys.model.evidence import Evidence, Lag, SensorEvidence, TraceEvidence
 from latentphys.model.guides import make_guide
 from latentphys.model.keys import key_of
+from latentphys.model.lags import LagGuide
 from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
 from latentphys.model.texts import TextEmission, TextEncoder, TextEvidence, TextSpec
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch, Tokens
-from latentphys.recordings.errors import FitError
+from latentphys.recordings.errors import FitError, listed
 
 TRANSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "gated": GatedTransition,
@@ -100,9 +102,12 @@ class ModelSpec:
         private_dim: of z, the numbers each modality has to itself.
         align_dim: of the unit vectors that contrastive terms compare; 0 without them.
         text: the static text it reads and emits, from the shared part of z; None for none.
+        lags: modalities that follow the state by a lag of their own, with a posterior.
+        codes: size of the codebooks of discrete tokens; 0 without them.
 
     Raises:
-        FitError: a part that there is not, or private parts that leave nothing shared.
+        FitError: a part that there is not, private parts that leave nothing shared, or a lag of a
+            modality that has none.
     """
 
     sensors: Mapping[str, SensorSpec]
@@ -121,6 +126,8 @@ class ModelSpec:
     private_dim: int = 0
     align_dim: int = 0
     text: TextSpec | None = None
+    lags: tuple[str, ...] = ()
+    codes: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -135,6 +142,13 @@ class ModelSpec:
                 f"private_dim={self.private_dim} against latent_dim={self.latent_dim}. Pass a "
                 "larger latent_dim or a smaller private_dim."
             )
+        delayed = [n for n, sensor in self.sensors.items() if sensor.likelihood != "bernoulli"]
+        for name in self.lags:
+            if name not in delayed:
+                raise FitError(
+                    f"a lag is of a modality with a waveform: {listed(delayed) or 'none'} of the "
+                    f"training records; got {name!r}. Leave it out of lags=({name!r},)."
+                )
 
     @property
     def shared_dim(self) -> int:
@@ -179,6 +193,7 @@ class ModelSpec:
         widths, inputs = tuple(plain["widths"]), tuple(plain["inputs"])
         text = TextSpec.from_dict(plain["text"]) if plain.get("text") else None
         made = {"sensors": sensors, "widths": widths, "inputs": inputs, "text": text}
+        made["lags"] = tuple(plain.get("lags", ()))
         try:
             return cls(**{**plain, **made})
         except FitError as error:
@@ -220,6 +235,11 @@ class StateSpaceModel(nn.Module):
         if spec.text is not None:  # last, so that the others' weights are drawn as without it
             self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
             self.text_emission = TextEmission(spec.text, shared, spec.dropout)
+        # What is optional comes after what is not, whose weights are drawn as without it.
+        self.lag_guides = nn.ModuleDict(
+            {key_of(n): LagGuide(spec.evidence_size, spec.state_rate_hz) for n in spec.lags}
+        )
+        self.codes = _codes(spec) if spec.codes else None
 
     def prior(self, batch: Batch) -> Trajectory:
         """p(z_{1:T} | u_{1:T}) over the windows of a batch."""
@@ -251,7 +271,16 @@ class StateSpaceModel(nn.Module):
         if self.spec.private_dim:
             sensors = {name: self._in_place(name, sensor) for name, sensor in sensors.items()}
         shape = (len(batch), batch.steps, self.spec.evidence_size)
-        return Evidence(sensors, shape, self._text_evidence(batch))
+        return Evidence(sensors, shape, self._text_evidence(batch), self.lags(sensors))
+
+    def lags(self, sensors: Mapping[str, SensorEvidence]) -> dict[str, Lag]:
+        """What some modalities' evidence says of the lags of those of them that have one."""
+        own = [name for name in self.spec.lags if name in sensors]
+        return {name: self.lag_guide(name).all_but(name, sensors) for name in own}
+
+    def lag_guide(self, modality: str) -> LagGuide:
+        """Prior and posterior of a modality's lag; of one named in `spec.lags`."""
+        return cast(LagGuide, self.lag_guides[key_of(modality)])
 
     def _text_evidence(self, batch: Batch) -> TextEvidence | None:
         """What the batch's texts say, of the shared part of z alone; None without texts."""
@@ -332,8 +361,14 @@ class StateSpaceModel(nn.Module):
                 unit = PyroNormal(values.new_zeros(shape), values.new_ones(shape))
                 with pyro.poutine.scale(scale=kl_weight):
                     nuisance = pyro.sample(f"eps_{name}", unit.to_event(2))
+                lag = None
+                if name in self.spec.lags:
+                    usual = self.lag_guide(name).prior()
+                    with pyro.poutine.scale(scale=kl_weight):
+                        seconds = pyro.sample(f"lag_{name}", PyroNormal(usual.loc, usual.scale))
+                    lag = seconds * self.spec.state_rate_hz
                 emission = self.emission(name)(
-                    z, nuisance, self.name_index(name, batch), batch.offset[name]
+                    z, nuisance, self.name_index(name, batch), batch.offset[name], lag
                 )
                 pyro.sample(f"x_{name}", emission.mask(mask).to_event(3), obs=values)
             if tokens := self.tokens_of(batch):
@@ -351,6 +386,9 @@ class StateSpaceModel(nn.Module):
             for name in self._observed(batch):
                 eps = evidence.sensors[name].nuisance
                 pyro.sample(f"eps_{name}", PyroNormal(eps.loc, eps.scale).to_event(2))
+                if name in evidence.lags:
+                    lag = evidence.lags[name].q
+                    pyro.sample(f"lag_{name}", PyroNormal(lag.loc, lag.scale))
 
     def _store_name(self) -> str:
         """Where Pyro keeps this model's parameters: a name no other model of the process has.
@@ -361,6 +399,20 @@ class StateSpaceModel(nn.Module):
 
     def _observed(self, batch: Batch) -> list[str]:
         return [name for name in self.spec.sensors if name in batch.values]
+
+
+def _codes(spec: ModelSpec) -> Codes:
+    """Codebooks of every modality with a waveform."""
+    sensors = {}
+    for name, sensor in spec.sensors.items():
+        if sensor.likelihood == "bernoulli":
+            continue
+        shared, own = range(spec.shared_dim), spec.private_of(name)
+        names = len(sensor.channels) + 1
+        sensors[name] = SensorCodes(
+            LocalBasis(sensor.size), spec.codes, names, (*shared, *own), spec.shared_dim
+        )
+    return Codes(sensors, spec.codes)
 
 
 def _sensor_networks(

@@ -94,3 +94,54 @@ class LocalBasis(nn.Module):
             return patch
         coefficients = patch @ self.from_grid.to(patch).T
         return torch.einsum("...k,...pk->...p", coefficients, self._cosines(offset))
+
+    def read_behind(self, patch: Tensor, offset: Tensor, lag: Tensor) -> Tensor:
+        """The curve of a whole window some steps before the samples, between its grid points.
+
+        A sample looks across the border of its step, so it is read off the grid as one series.
+
+        Args:
+            patch: grid values, (..., batch, step, channel, size).
+            offset: of the samples, (batch, step, patch).
+            lag: how many steps before, (..., batch); negative for after.
+
+        Returns:
+            (..., batch, step, channel, patch).
+        """
+        steps, slots = offset.shape[-2:]
+        place = torch.arange(steps, dtype=lag.dtype, device=lag.device).unsqueeze(-1) + offset
+        at = (place - lag[..., None, None]).flatten(-2) * self.size
+        series = patch.transpose(-3, -2).flatten(-2)
+        return read_between(series, at).unflatten(-1, (steps, slots)).transpose(-3, -2)
+
+
+def read_between(series: Tensor, at: Tensor) -> Tensor:
+    """A series between its samples, by cubic convolution; beyond its ends, its last sample there.
+
+    Exact at the samples and for parabolas, and smooth in `at`.
+
+    Args:
+        series: (..., channel, sample).
+        at: sample numbers that need not be whole, (..., place).
+
+    Returns:
+        (..., channel, place).
+
+    References:
+        Keys (1981), Cubic convolution interpolation for digital image processing. IEEE
+        Transactions on Acoustics, Speech, and Signal Processing 29.
+    """
+    low = at.detach().floor()
+    f, first = at - low, low.long()
+    weights = (
+        f * (-0.5 + f * (1.0 - 0.5 * f)),
+        1.0 + f * f * (-2.5 + 1.5 * f),
+        f * (0.5 + f * (2.0 - 1.5 * f)),
+        f * f * (-0.5 + 0.5 * f),
+    )
+    shape = (*series.shape[:-1], at.shape[-1])
+    total = series.new_zeros(())
+    for k, weight in enumerate(weights):
+        which = (first + (k - 1)).clamp(0, series.shape[-1] - 1).unsqueeze(-2).expand(shape)
+        total = total + weight.unsqueeze(-2) * series.gather(-1, which)
+    return total

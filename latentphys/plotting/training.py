@@ -20,6 +20,7 @@ WORDS = {
     "elbo": "evidence lower bound",
     "kl_state": "state, from its prior",
     "kl_nuisance": "nuisance, from its prior",
+    "kl_lag": "lag, from its prior",
     "kl_single": "state, from each sensor's own",
     "miss": "state, from that of a subset",
     "align": "alignment",
@@ -43,8 +44,10 @@ def plot_training(fit: HasHistory) -> Any:
         "ELBO": ["elbo"],
         "imputed\nsensors": [name for name in logged if name.startswith("cross/")],
         "hidden\nsamples": [name for name in logged if name.startswith("mask/")],
+        "hidden\ncodes": [name for name in logged if name.startswith("code/")],
+        "tokens": [name for name in logged if name.startswith("token/")],
         "alignment": ["align"],
-        "KL": ["kl_state", "kl_nuisance", "kl_single", "miss"],
+        "KL": ["kl_state", "kl_nuisance", "kl_lag", "kl_single", "miss"],
         "loss": ["held_out_loss", "loss"],
     }
     shown = {label: [n for n in names if n in logged] for label, names in groups.items()}

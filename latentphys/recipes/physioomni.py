@@ -1,11 +1,15 @@
 """PhysioOmni: what sensors share and what each has to itself.
 
-    z_t = (shared_t, private_t^1, ..., private_t^M)
-    loss = -ELBO - L_mask,    shared evidence from every sensor, private from its own alone
+    c_t^m = (private code of m's own codebook, shared code of the common one), a token each step
+    L_token = 1/2 |x - dec(v_private, v_shared)|^2 + 1/2 |x - dec(v_private, others' v_shared)|^2
+              + 1/4 commitment + 1/10 cos^2(e_private, e_shared)
+    L_code  = log p(c_private | z) + log p(c_shared | shared part of z),      of hidden tokens
+    loss    = -ELBO - L_mask + L_token - L_code,    z_t = (shared_t, private_t^1, ..., private_t^M)
 
-The paper's codes, private and shared, are Gaussian here, and its masked-code cross-entropy is the
-likelihood of the hidden samples; its orthogonality is what the prior asks: private numbers and
-shared ones are independent under p(z).
+The paper's two stages, codes and then their masked prediction, are one call here: codes are
+numbers to the state, and it has no part in them, so neither teaches the other. Codebooks follow by
+moving averages (.99) and hold 256 codes where the paper's hold 8192. Beside the codes the state
+tells the hidden samples themselves, L_mask; it is shared and private too, independent under p(z).
 
 Source:
     Jiang et al. (2025), Towards robust multimodal physiological foundation models.
@@ -23,12 +27,19 @@ RECIPE = Recipe(
         cross=0.0,
         miss=0.003,
         mask=1.0,
+        codes=1.0,
         masking=Masking(
             ratio={"eeg": 0.5, "ecg": 0.7, "eog": 0.7, "emg": 0.5, "": 0.5}, modality=0.2
         ),
     ),
     state_rate_hz=4.0,
     window_s=30.0,
-    model={"latent_dim": 48, "private_dim": 6, "guide": "attention", "widths": (96, 96, 96)},
+    model={
+        "latent_dim": 48,
+        "private_dim": 6,
+        "codes": 256,
+        "guide": "attention",
+        "widths": (96, 96, 96),
+    },
     plans={"emg": CHIN},
 )

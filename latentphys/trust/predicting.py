@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from latentphys.inference.paths import WINDOWS_A_BATCH, Paths
+from latentphys.inference.paths import WINDOWS_A_BATCH, Paths, pooled_lags
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.evidence import Evidence, SensorEvidence
 from latentphys.model.statespace import StateSpaceModel
@@ -77,17 +77,18 @@ class EncodedRecord:
 
     @torch.no_grad()
     def paths(self, subset: Subset) -> Paths:
-        """q(z, eps | subset) of the whole recording.
+        """q(z, eps, tau | subset) of the whole recording.
 
         Args:
             subset: of `names`, not empty.
         """
         starts = self._index.start_step
-        found = []
+        found, lags = [], []
         for rows, sensors in zip(self._rows, self._encoded, strict=True):
             shape = (len(rows), self._index.steps, self.model.spec.evidence_size)
             keep = torch.tensor([[name in subset for name in sensors]]).expand(len(rows), -1)
             found.append(self.model.guide_of(Evidence(sensors, shape), keep))
+            lags.append(self.model.lags({n: s for n, s in sensors.items() if n in subset}))
         windows = GaussMarkov(
             torch.cat([q.mean_path for q in found]),
             torch.cat([q.correlation for q in found]),
@@ -95,7 +96,8 @@ class EncodedRecord:
             validate_args=False,
         )
         at = tuple(int(start) for start in starts)
-        return Paths(self.model, self.record, self.total, at, windows, self._nuisance(subset))
+        nuisance = self._nuisance(subset)
+        return Paths(self.model, self.record, self.total, at, windows, nuisance, pooled_lags(lags))
 
     def _nuisance(self, subset: Subset) -> dict[str, Normal]:
         """q(eps) of the sensors of a subset, averaged over the windows that have them."""

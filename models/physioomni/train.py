@@ -1,4 +1,4 @@
-"""Shared and private latents of four sensors of simulated nights; two minutes of one processor."""
+"""Shared and private latents and codes of four sensors of simulated nights; some minutes."""
 
 import sys
 from pathlib import Path
@@ -16,4 +16,4 @@ GIVEN = {
 }
 
 if __name__ == "__main__":
-    run_on_nights("physioomni", lp.recipe("physioomni"), GIVEN, seed=300)
+    run_on_nights("physioomni", lp.recipe("physioomni"), GIVEN, seed=300, steps=100)

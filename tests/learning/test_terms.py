@@ -285,7 +285,8 @@ def test_total_correlation_is_the_papers_mixture(make_model: Make, make_batch: M
         value=torch.tensor([1.0]),
         log_likelihood={"a": torch.tensor([-2.0]), "b": torch.tensor([-4.0])},
         kl_state=torch.tensor([3.0]),
-        kl_nuisance=torch.tensor([0.5]),
+        kl_nuisance=torch.tensor([0.25]),
+        kl_lag=torch.tensor([0.25]),
     )
     apart = torch.tensor([[1.0], [2.0]])
     # (1 - .5/2) (-6) - .2 (.5 * 3 + .5 + .25 * 3)
