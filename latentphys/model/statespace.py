@@ -26,6 +26,8 @@ from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
 from latentphys.model.evidence import Evidence, SensorEvidence, TraceEvidence
 from latentphys.model.guides import make_guide
+from latentphys.model.image_emissions import ImageEmission
+from latentphys.model.image_encoders import ImageEncoder
 from latentphys.model.keys import key_of
 from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
@@ -33,6 +35,7 @@ from latentphys.model.texts import TextEmission, TextEncoder, TextEvidence, Text
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch, Tokens
+from latentphys.preparation.frames import PixelGrid
 from latentphys.recordings.errors import FitError
 
 TRANSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = {
@@ -46,8 +49,8 @@ CHOICES = {
     "channels": ("sum", "attention"),
 }
 
-Encoder = SensorEncoder | BinaryEncoder
-Emission = PatchEmission | BinaryEmission
+Encoder = SensorEncoder | BinaryEncoder | ImageEncoder
+Emission = PatchEmission | BinaryEmission | ImageEmission
 Spoken = TypeVar("Spoken", SensorEvidence, TraceEvidence)
 UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
 # A number a model, for Pyro's store: a copy of a model gets its own, and no number comes twice.
@@ -68,6 +71,7 @@ class SensorSpec:
         units: of the sensor.
         location, scale: the training subjects' typical scaling, for a sensor never seen.
         reach: steps to either side that its preparation has looked, before the encoder does.
+        grid: of the pixels of an image sequence; None for a signal.
     """
 
     size: int
@@ -78,6 +82,16 @@ class SensorSpec:
     location: float = 0.0
     scale: float = 1.0
     reach: int = 0
+    grid: PixelGrid | None = None
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> SensorSpec:
+        """From JSON's values."""
+        made: dict[str, Any] = {"channels": tuple(plain["channels"])}
+        if plain.get("grid") is not None:
+            pairs = {name: tuple(plain["grid"][name]) for name in ("shape", "spacing")}
+            made["grid"] = PixelGrid(**{**plain["grid"], **pairs})
+        return cls(**{**plain, **made})
 
 
 @dataclass(frozen=True)
@@ -172,10 +186,7 @@ class ModelSpec:
         Raises:
             TypeError: an unknown field, or a value that no part goes by.
         """
-        sensors = {
-            name: SensorSpec(**{**spec, "channels": tuple(spec["channels"])})
-            for name, spec in plain["sensors"].items()
-        }
+        sensors = {name: SensorSpec.from_dict(spec) for name, spec in plain["sensors"].items()}
         widths, inputs = tuple(plain["widths"]), tuple(plain["inputs"])
         text = TextSpec.from_dict(plain["text"]) if plain.get("text") else None
         made = {"sensors": sensors, "widths": widths, "inputs": inputs, "text": text}
@@ -372,6 +383,14 @@ def _sensor_networks(
         return (
             BinaryEncoder(said, spec.nuisance_dim, sensor.channels, spec.width, spec.dropout),
             BinaryEmission(spec.latent_dim, sensor.channels, reads=reads),
+        )
+    if sensor.grid is not None:
+        frame, names = sensor.grid.shape, sensor.channels
+        return (
+            ImageEncoder(frame, said, spec.nuisance_dim, names, spec.width, spec.dropout),
+            ImageEmission(
+                frame, spec.latent_dim, spec.nuisance_dim, names, spec.noise_floor, reads=reads
+            ),
         )
     basis = LocalBasis(sensor.size)
     encoder = SensorEncoder(
