@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from latentphys.learning.resuming import Checkpoint
     from latentphys.learning.views import Masking
     from latentphys.plotting.audit import plot_audit
+    from latentphys.plotting.cine import plot_cine
     from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
     from latentphys.plotting.imputation import plot_imputation
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
+    from latentphys.preparation.gating import gate_images
     from latentphys.recipes.catalogue import Recipe, recipe
     from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
@@ -53,10 +55,12 @@ __all__ = [
     "checks",
     "datasets",
     "fit",
+    "gate_images",
     "labels",
     "load",
     "plot_audit",
     "plot_calibration",
+    "plot_cine",
     "plot_evaluation",
     "plot_imputation",
     "plot_posterior",
@@ -85,10 +89,12 @@ _HOMES = {
     "checks": "latentphys.recordings.checks",
     "datasets": "latentphys.recordings.datasets",
     "fit": "latentphys.api",
+    "gate_images": "latentphys.preparation.gating",
     "labels": "latentphys.recordings.labels",
     "load": "latentphys.api",
     "plot_audit": "latentphys.plotting.audit",
     "plot_calibration": "latentphys.plotting.evaluation",
+    "plot_cine": "latentphys.plotting.cine",
     "plot_evaluation": "latentphys.plotting.evaluation",
     "plot_imputation": "latentphys.plotting.imputation",
     "plot_posterior": "latentphys.plotting.posterior",

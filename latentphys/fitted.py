@@ -195,8 +195,9 @@ class FittedModel:
         Returns:
             Dataset with mean, sd, lower, upper (channel, time) and draws
             (sample, channel, time); of images (time, y, x), with slice before time where there
-            are several, on the grid the model was fitted with. Attribute `scaling` says whose size it has. The interval is
-            of the predictive mixture, not of the draws alone. Of a cohort, a DataTree of them.
+            are several, on the grid the model was fitted with. Attribute `scaling` says whose
+            size it has. The interval is of the predictive mixture, not of the draws alone. Of a
+            cohort, a DataTree of them.
 
         Raises:
             ModalityError: a modality the model was not fitted with.
@@ -627,7 +628,8 @@ class FittedModel:
     def _filtered_images(self, record: Record, modality: str) -> xr.DataArray:
         seen = self.prepared(record.keep(modality)).signals[modality]
         assert seen.grid is not None
-        frames, own = as_frames(seen.scale.to_units(seen.values), seen.grid), record.images[modality]
+        own, frames = record.images[modality], as_frames(seen.values, seen.grid)
+        frames = frames * seen.scale.scale[0] + seen.scale.location[0]  # one for all slices
         coords = {"time": own["time"], **seen.grid.coords()}
         return xr.DataArray(
             frames.reshape(*own.shape[:-2], *seen.grid.shape), coords, own.dims, attrs=own.attrs

@@ -229,9 +229,7 @@ def score_batch(
 def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor]) -> Tensor:
     """The ELBO, or what total correlation makes of it, (batch,); logs its parts."""
     weights = seen.objective.weights
-    bound = terms.elbo(
-        seen.model, seen.batch, seen.evidence, seen.q["full"], z, kl_weight, weights
-    )
+    bound = terms.elbo(seen.model, seen.batch, seen.evidence, seen.q["full"], z, kl_weight, weights)
     by_window |= {
         "elbo": bound.value,
         "kl_state": bound.kl_state,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
@@ -51,8 +53,8 @@ class ImageEncoder(nn.Module):
             nn.Conv2d(CHANNELS[0], CHANNELS[1], 3, stride=STRIDES[1], padding=1),
             nn.SiLU(),
         )
-        height, breadth = (-(-(-(-n // STRIDES[0])) // STRIDES[1]) for n in frame)
-        self.entry = nn.Linear(CHANNELS[-1] * height * breadth, width)
+        points = math.prod(math.ceil(math.ceil(n / STRIDES[0]) / STRIDES[1]) for n in frame)
+        self.entry = nn.Linear(CHANNELS[-1] * points, width)
         self.from_offset = nn.Linear(1, width, bias=False)
         self.name_embedding = nn.Embedding(len(names) + 1, width)
         nn.init.zeros_(self.name_embedding.weight)

@@ -12,7 +12,9 @@ The steps, in order, each `step(x, rate_hz, plan) -> x` of one channel (time,):
     outliers    values beyond plan.beyond_sd spreads of the median to NaN
 
 then scaling. Of images, brought to plan.frame, extremes, outliers and one scaling for all pixels
-of a record: brightness has no unit, and depends on coil and gain. A plan of one's own changes their figures, a step of one's own replaces one:
+of a record: brightness has no unit, and depends on coil and gain.
+
+A plan of one's own changes their figures, a step of one's own replaces one:
 
     mine = Preprocessing({**DEFAULT_PLANS, "ecg": SignalPlan(low_hz=0.5, high_hz=30.0)})
     mine = mine.replaced(band=my_filter)

@@ -70,9 +70,7 @@ class Slice:
         )
 
 
-def cine(
-    ventricle: Ventricle, view: Slice, state: Physiology, volume: Array, time: Array
-) -> Array:
+def cine(ventricle: Ventricle, view: Slice, state: Physiology, volume: Array, time: Array) -> Array:
     """Frames (time, y, x) without noise.
 
     Args:
