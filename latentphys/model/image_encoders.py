@@ -102,7 +102,7 @@ class ImageEncoder(nn.Module):
 
         def by_step(x: Tensor) -> Tensor:
             total = x.new_zeros(len(rows) * steps, x.shape[-1]).index_add(0, place, x)
-            return total.view(len(rows), steps, -1)
+            return total.view(len(rows), steps, x.shape[-1])
 
         precision, weighted = by_step(each), by_step(each * value)
         frames_a_step = by_step(features.new_ones(len(place), 1))
