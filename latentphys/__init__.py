@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from latentphys.learning.resuming import Checkpoint
     from latentphys.learning.views import Masking
     from latentphys.plotting.audit import plot_audit
+    from latentphys.plotting.cine import plot_cine
     from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
     from latentphys.plotting.imputation import plot_imputation
     from latentphys.plotting.inspection import plot_inspection
     from latentphys.plotting.posterior import plot_posterior
     from latentphys.plotting.record import plot_record
     from latentphys.plotting.training import plot_training
+    from latentphys.preparation.gating import gate_images
     from latentphys.recipes.catalogue import Recipe, recipe
     from latentphys.recordings import checks, datasets, labels, splits
     from latentphys.recordings.cohort import Cohort
@@ -54,10 +56,12 @@ __all__ = [
     "checks",
     "datasets",
     "fit",
+    "gate_images",
     "labels",
     "load",
     "plot_audit",
     "plot_calibration",
+    "plot_cine",
     "plot_evaluation",
     "plot_imputation",
     "plot_inspection",
@@ -87,10 +91,12 @@ _HOMES = {
     "checks": "latentphys.recordings.checks",
     "datasets": "latentphys.recordings.datasets",
     "fit": "latentphys.api",
+    "gate_images": "latentphys.preparation.gating",
     "labels": "latentphys.recordings.labels",
     "load": "latentphys.api",
     "plot_audit": "latentphys.plotting.audit",
     "plot_calibration": "latentphys.plotting.evaluation",
+    "plot_cine": "latentphys.plotting.cine",
     "plot_evaluation": "latentphys.plotting.evaluation",
     "plot_imputation": "latentphys.plotting.imputation",
     "plot_inspection": "latentphys.plotting.inspection",

@@ -12,13 +12,20 @@ import xarray as xr
 
 from latentphys.inference.answers import Answers, Prior, answer_record, describe_record
 from latentphys.inference.embedding import Form, embed_records
-from latentphys.inference.imputation import Question, Scaling, check_modalities, impute_record
+from latentphys.inference.imputation import (
+    Question,
+    Scaling,
+    as_images,
+    check_modalities,
+    impute_record,
+)
 from latentphys.inference.lags import LagQuestion, LagUnit, lag_records
 from latentphys.inference.posterior import posterior_record
 from latentphys.learning.checkpoints import check_weights, halved, load_model, save_model
 from latentphys.learning.finetuning import Adapt
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
+from latentphys.preparation.frames import as_frames
 from latentphys.preparation.inputs import check_inputs
 from latentphys.preparation.preprocessing import (
     PreparedRecord,
@@ -200,8 +207,10 @@ class FittedModel:
 
         Returns:
             Dataset with mean, sd, lower, upper (channel, time) and draws
-            (sample, channel, time); attribute `scaling` says whose size it has. The interval is
-            of the predictive mixture, not of the draws alone. Of a cohort, a DataTree of them.
+            (sample, channel, time); of images (time, y, x), with slice before time where there
+            are several, on the grid the model was fitted with. Attribute `scaling` says whose
+            size it has. The interval is of the predictive mixture, not of the draws alone. Of a
+            cohort, a DataTree of them.
 
         Raises:
             ModalityError: a modality the model was not fitted with.
@@ -456,7 +465,11 @@ class FittedModel:
     def _imputed(self, record: Record, question: Question) -> xr.Dataset:
         prepared = self.prepared(record)
         imputed = impute_record(self.model, prepared, question)
-        return imputed if self.calibration is None else self.calibration.repair(imputed, prepared)
+        if self.calibration is not None:
+            imputed = self.calibration.repair(imputed, prepared)
+        own = prepared.signals.get(question.target)
+        grid = self.model.spec.sensors[question.target].grid if own is None else own.grid
+        return imputed if grid is None else as_images(imputed, grid)
 
     def _for_trust(self) -> Fitted:
         return Fitted(
@@ -875,15 +888,18 @@ class FittedModel:
         The truth to hold an imputation against.
 
         Args:
-            record: that has the signal.
+            record: that has the signal, or the images.
             modality: which.
 
         Returns:
-            (channel, time), with the signal's own coordinates and attributes.
+            (channel, time), with the signal's own coordinates and attributes; of images
+            ([slice,] time, y, x), on the model's grid.
 
         Raises:
             ModalityError: the record has no such signal.
         """
+        if modality in record.images:
+            return self._filtered_images(record, modality)
         if modality not in record.signals:
             raise ModalityError(
                 f"record {record.record!r} has no modality {modality!r}; it has "
@@ -891,6 +907,16 @@ class FittedModel:
             )
         signal = self.prepared(record.keep(modality)).signals[modality]
         return record.signals[modality].copy(data=signal.scale.to_units(signal.values))
+
+    def _filtered_images(self, record: Record, modality: str) -> xr.DataArray:
+        seen = self.prepared(record.keep(modality)).signals[modality]
+        assert seen.grid is not None
+        own, frames = record.images[modality], as_frames(seen.values, seen.grid)
+        frames = frames * seen.scale.scale[0] + seen.scale.location[0]  # one for all slices
+        coords = {"time": own["time"], **seen.grid.coords()}
+        return xr.DataArray(
+            frames.reshape(*own.shape[:-2], *seen.grid.shape), coords, own.dims, attrs=own.attrs
+        )
 
     def prepared(self, record: Record) -> PreparedRecord:
         """A record as the model takes it: checked against its units and inputs, standardised.

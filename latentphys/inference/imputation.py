@@ -17,13 +17,14 @@ from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
 from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import places
+from latentphys.preparation.frames import PixelGrid, as_frames
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
 from latentphys.recordings.arguments import number_between, whole_number
 from latentphys.recordings.errors import ArgumentError, ModalityError, closest
 from latentphys.recordings.units import conversion, quantity_of
 
 # Steps decoded at a time: all draws of them stay in the processor's cache.
-STEPS_A_CHUNK = 100
+STEPS_A_CHUNK, SAMPLES_A_STEP = 100, 16
 Scaling = Literal["own", "training"]
 
 
@@ -100,7 +101,8 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
 
     Returns:
         Dataset with mean, sd, lower, upper (channel, time) and draws (sample, channel, time),
-        float32, at the sensor's own times and units; attribute `scaling` says whether the units
+        float32, at the sensor's own times and units. Of images the time is that of pixel after
+        pixel of each frame; `as_images` gives frames. Attribute `scaling` says whether the units
         come from the record's own samples ("own") or from the training subjects' ("training"),
         by channel where they differ.
 
@@ -152,9 +154,10 @@ def decode(
     names = model.encoder(modality).name_index([signal.channels])
     lag = _lag(paths, modality, draws, generator)
     margin = 0 if lag is None else math.ceil(float(lag.abs().max())) + 2
+    length = max(1, STEPS_A_CHUNK // -(-signal.pixels // SAMPLES_A_STEP))
     for first, z, before, after in _with_margin(paths.chunks(draws, generator), margin):
-        for part in range(before, z.shape[1] - after, STEPS_A_CHUNK):
-            stop = min(part + STEPS_A_CHUNK, z.shape[1] - after)
+        for part in range(before, z.shape[1] - after, length):
+            stop = min(part + length, z.shape[1] - after)
             start, end = max(0, part - margin), min(z.shape[1], stop + margin)
             path, inner = z[:, None, start:end], slice(part - start, stop - start)
             at = places(signal, first + start, path.shape[2], model.spec.state_rate_hz)
@@ -250,14 +253,18 @@ class _Answer:
 def _unseen(model: StateSpaceModel, record: PreparedRecord, modality: str) -> PreparedSignal:
     """A sensor the recording does not have: all NaN, at the training rate."""
     spec = model.spec.sensors[modality]
-    length = max(1, round(record.duration_s * spec.rate_hz))
+    length, time_s = max(1, round(record.duration_s * spec.rate_hz)), None
+    if spec.grid is not None:
+        time_s = np.repeat(np.arange(length) / spec.rate_hz, spec.grid.pixels)
+        length = len(time_s)
     return PreparedSignal(
         values=np.full((1, length), np.nan, dtype=np.float32),
-        time_s=None,
+        time_s=time_s,
         rate_hz=spec.rate_hz,
         channels=spec.channels[:1],
         units=spec.units,
         scale=Scale(np.zeros(1), np.ones(1)),
+        grid=spec.grid,
     )
 
 
@@ -323,3 +330,29 @@ def _dataset(
             "sample_dims": "sample",
         },
     )
+
+
+def as_images(imputed: xr.Dataset, grid: PixelGrid) -> xr.Dataset:
+    """What `impute_record` gives of an image sequence, as frames.
+
+    Args:
+        imputed: over (channel, time), the time that of each pixel.
+        grid: of the pixels.
+
+    Returns:
+        The same variables over (time, y, x), of several slices (slice, time, y, x); y and x are
+        where the pixels' centres lie, from the image's edge.
+    """
+    apart, together = ("slice", "time", "y", "x"), {}
+    one = imputed.sizes["channel"] == 1
+    for name, flat in imputed.data_vars.items():
+        frames = as_frames(flat.values, grid)
+        dims = (("sample",) if "sample" in flat.dims else ()) + (apart[1:] if one else apart)
+        shape = tuple(n for k, n in enumerate(frames.shape) if not (one and k == frames.ndim - 4))
+        together[name] = (dims, frames.reshape(shape), flat.attrs)
+    time = imputed["time"]
+    coords = {"time": ("time", time.values[:: grid.pixels], time.attrs), **grid.coords()}
+    coords["sample"] = imputed["sample"]
+    if not one:
+        coords["slice"] = ("slice", imputed["channel"].values)
+    return xr.Dataset(together, coords=coords, attrs=imputed.attrs)

@@ -7,6 +7,7 @@ loss = -ELBO + lambda_cross * (-L_cross) + lambda_mask * (-L_mask) + lambda_alig
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -61,6 +62,9 @@ class Objective:
             needs `codes`. What is hidden is what `masking` hides.
         text: weight of what is said of a text (L_told, L_hidden), where the model reads one; a
             report is tens of nats, ten seconds of ECG are ten thousands.
+        weights: modality -> factor on its log likelihoods in every term, where it is not 1. A
+            second of cine is ten thousand pixels, each taken to be independent given the state:
+            with a factor of a hundredth it weighs as much as a second of ECG, and is as sure.
 
     Raises:
         FitError: a weight below 0, an alpha or an alignment that cannot be.
@@ -82,14 +86,16 @@ class Objective:
     total_correlation: float = 0.0
     text: float = 300.0
     codes: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse weights that cannot be."""
-        for name in ("elbo", "cross", "miss", "mask", "align", "text", "codes"):
-            if not getattr(self, name) >= 0:
+        terms = ("elbo", "cross", "miss", "mask", "align", "text", "codes")
+        own = {name: getattr(self, name) for name in terms}
+        for name, value in {**own, **self.weights}.items():
+            if not value >= 0:
                 raise FitError(
-                    f"the weight of a term is 0 or more, got {name}={getattr(self, name)!r}. "
-                    "Leave it out with 0."
+                    f"the weight of a term is 0 or more, got {name}={value!r}. Leave it out with 0."
                 )
         if not 0 <= self.total_correlation < 1:
             raise FitError(
@@ -172,17 +178,16 @@ class _Seen:
 
     def scored(self, view: str) -> dict[str, Tensor]:
         """Log density of what a view scores, modality -> (row,)."""
-        return dict(
-            terms.cross(
-                self.model,
-                self.batch,
-                self.evidence,
-                self.views[view],
-                self.q[view],
-                self.objective.draws,
-                self.objective.beta,
-            )
+        scores = terms.cross(
+            self.model,
+            self.batch,
+            self.evidence,
+            self.views[view],
+            self.q[view],
+            self.objective.draws,
+            self.objective.beta,
         )
+        return terms.weighted(scores, self.objective.weights)
 
 
 def score_batch(
@@ -230,7 +235,8 @@ def score_batch(
 
 def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor]) -> Tensor:
     """The ELBO, or what total correlation makes of it, (batch,); logs its parts."""
-    bound = terms.elbo(seen.model, seen.batch, seen.evidence, seen.q["full"], z, kl_weight)
+    weights = seen.objective.weights
+    bound = terms.elbo(seen.model, seen.batch, seen.evidence, seen.q["full"], z, kl_weight, weights)
     by_window |= {
         "elbo": bound.value,
         "kl_state": bound.kl_state,

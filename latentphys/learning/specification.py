@@ -12,6 +12,7 @@ import numpy as np
 from latentphys.model.emissions import Likelihood
 from latentphys.model.statespace import SensorSpec
 from latentphys.model.texts import TextSpec
+from latentphys.preparation.frames import PixelGrid
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale, SignalPlan
 from latentphys.preparation.tokens import STOP, UNK, TextReader
 from latentphys.recordings.errors import FitError
@@ -33,7 +34,7 @@ def sensors_of(
         plans: what they were prepared by.
 
     Raises:
-        FitError: nothing was observed.
+        FitError: nothing was observed, or images of one name that are not all of one size.
     """
     # One pass, a record at a time: records may be mapped from files that exceed the memory.
     seen: dict[str, list[PreparedSignal]] = {}
@@ -55,6 +56,7 @@ def sensors_of(
             location=float(np.median(np.concatenate([s.scale.location for s in signals]))),
             scale=float(np.median(np.concatenate([s.scale.scale for s in signals]))),
             reach=math.ceil((plans or {}).get(name, SignalPlan()).reach * state_rate_hz / rate),
+            grid=_grid(name, signals),
         )
     if not sensors:
         raise FitError(
@@ -77,6 +79,23 @@ def _likelihood(name: str, signals: Sequence[PreparedSignal]) -> Likelihood:
     if all(signal.binary for signal in signals):
         return "bernoulli"
     return "student_t" if name in HEAVY_TAILED else "normal"
+
+
+def _grid(name: str, signals: Sequence[PreparedSignal]) -> PixelGrid | None:
+    """The pixels of one modality's images, their spacing the median; None of signals."""
+    grids = [signal.grid for signal in signals if signal.grid is not None]
+    if not grids:
+        return None
+    shapes = {grid.shape for grid in grids}
+    if len(grids) < len(signals) or len(shapes) > 1:
+        raise FitError(
+            f"a modality is a signal or images of one size in all records; {name!r} is images of "
+            f"{sorted(shapes)} in {len(grids)} of {len(signals)} records. Prepare them by one "
+            "plan, whose frame says the size, or rename one of them."
+        )
+    commonest = Counter(grid.units for grid in grids).most_common(1)[0][0]
+    spacing = np.median([grid.spacing for grid in grids if grid.units == commonest], axis=0)
+    return PixelGrid(grids[0].shape, (float(spacing[0]), float(spacing[1])), commonest)
 
 
 def _without_samples(signal: PreparedSignal) -> PreparedSignal:

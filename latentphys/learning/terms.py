@@ -113,6 +113,7 @@ def elbo(
     q: GaussMarkov,
     z: Tensor,
     kl_weight: float = 1.0,
+    weights: Mapping[str, float] | None = None,
 ) -> Elbo:
     """ELBO = E_q log p(x | z, eps) - kl_weight * (KL(q(z) || p(z | u)) + KL(q(eps) || N(0, I))).
 
@@ -125,6 +126,7 @@ def elbo(
         q: `model.guide_of(evidence)`.
         z: one path a window drawn from q, (batch, step, latent).
         kl_weight: 1 for the bound itself; less while it is warmed up.
+        weights: modality -> factor on its log likelihood, where it is not 1.
 
     References:
         Krishnan, Shalit and Sontag (2017), equation 6.
@@ -151,6 +153,7 @@ def elbo(
         kl_nuisance = kl_nuisance + kl_divergence(sensor.nuisance, unit).sum((-2, -1)) / duration
     if tokens := model.tokens_of(batch):
         log_likelihood[tokens.name] = model.text_emission.log_prob(z, tokens) / duration
+    log_likelihood = weighted(log_likelihood, weights)
     kl_state = kl_along(q, model.prior(batch), z).sum(-1) / duration
     reached = torch.stack(list(log_likelihood.values())).sum(0)
     return Elbo(
@@ -166,6 +169,14 @@ def lag_divergence(model: StateSpaceModel, evidence: Evidence, modality: str) ->
     """KL(q(tau^m | x) || p(tau^m)), (batch,) nats; 0 where nothing tells of the lag."""
     lag, prior = evidence.lags[modality], model.lag_guide(modality).prior()
     return torch.where(lag.told, kl_divergence(lag.q, prior), 0.0)
+
+
+def weighted(
+    scores: Mapping[str, Tensor], weights: Mapping[str, float] | None
+) -> dict[str, Tensor]:
+    """Each modality's scores times its weight, where it has one."""
+    given = weights or {}
+    return {name: score * given[name] if name in given else score for name, score in scores.items()}
 
 
 def _joint(model: StateSpaceModel, batch: Batch, name: str, z: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ from latentphys.model.emissions import Likelihood, PatchEmission
 from latentphys.model.encoders import SensorEncoder
 from latentphys.model.evidence import Evidence, Lag, SensorEvidence, TraceEvidence
 from latentphys.model.guides import make_guide
+from latentphys.model.image_emissions import ImageEmission
+from latentphys.model.image_encoders import ImageEncoder
 from latentphys.model.keys import key_of
 from latentphys.model.lags import LagGuide
 from latentphys.model.oscillators import OscillatorTransition
@@ -35,6 +37,7 @@ from latentphys.model.texts import TextEmission, TextEncoder, TextEvidence, Text
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch, Tokens
+from latentphys.preparation.frames import PixelGrid
 from latentphys.recordings.errors import FitError, listed
 
 TRANSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = {
@@ -48,8 +51,8 @@ CHOICES = {
     "channels": ("sum", "attention"),
 }
 
-Encoder = SensorEncoder | BinaryEncoder
-Emission = PatchEmission | BinaryEmission
+Encoder = SensorEncoder | BinaryEncoder | ImageEncoder
+Emission = PatchEmission | BinaryEmission | ImageEmission
 Spoken = TypeVar("Spoken", SensorEvidence, TraceEvidence)
 UNIT_SPREAD = 0.5413  # softplus of it is 1: p(z_1) starts as wide as the transition
 # A number a model, for Pyro's store: a copy of a model gets its own, and no number comes twice.
@@ -70,6 +73,7 @@ class SensorSpec:
         units: of the sensor.
         location, scale: the training subjects' typical scaling, for a sensor never seen.
         reach: steps to either side that its preparation has looked, before the encoder does.
+        grid: of the pixels of an image sequence; None for a signal.
     """
 
     size: int
@@ -80,6 +84,21 @@ class SensorSpec:
     location: float = 0.0
     scale: float = 1.0
     reach: int = 0
+    grid: PixelGrid | None = None
+
+    @property
+    def waveform(self) -> bool:
+        """Whether its samples lie along a curve: neither 0/1 values nor images."""
+        return self.likelihood != "bernoulli" and self.grid is None
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> SensorSpec:
+        """From JSON's values."""
+        made: dict[str, Any] = {"channels": tuple(plain["channels"])}
+        if plain.get("grid") is not None:
+            pairs = {name: tuple(plain["grid"][name]) for name in ("shape", "spacing")}
+            made["grid"] = PixelGrid(**{**plain["grid"], **pairs})
+        return cls(**{**plain, **made})
 
 
 @dataclass(frozen=True)
@@ -142,7 +161,7 @@ class ModelSpec:
                 f"private_dim={self.private_dim} against latent_dim={self.latent_dim}. Pass a "
                 "larger latent_dim or a smaller private_dim."
             )
-        delayed = [n for n, sensor in self.sensors.items() if sensor.likelihood != "bernoulli"]
+        delayed = [name for name, sensor in self.sensors.items() if sensor.waveform]
         for name in self.lags:
             if name not in delayed:
                 raise FitError(
@@ -186,10 +205,7 @@ class ModelSpec:
         Raises:
             TypeError: an unknown field, or a value that no part goes by.
         """
-        sensors = {
-            name: SensorSpec(**{**spec, "channels": tuple(spec["channels"])})
-            for name, spec in plain["sensors"].items()
-        }
+        sensors = {name: SensorSpec.from_dict(spec) for name, spec in plain["sensors"].items()}
         widths, inputs = tuple(plain["widths"]), tuple(plain["inputs"])
         text = TextSpec.from_dict(plain["text"]) if plain.get("text") else None
         made = {"sensors": sensors, "widths": widths, "inputs": inputs, "text": text}
@@ -405,7 +421,7 @@ def _codes(spec: ModelSpec) -> Codes:
     """Codebooks of every modality with a waveform."""
     sensors = {}
     for name, sensor in spec.sensors.items():
-        if sensor.likelihood == "bernoulli":
+        if not sensor.waveform:
             continue
         shared, own = range(spec.shared_dim), spec.private_of(name)
         names = len(sensor.channels) + 1
@@ -424,6 +440,14 @@ def _sensor_networks(
         return (
             BinaryEncoder(said, spec.nuisance_dim, sensor.channels, spec.width, spec.dropout),
             BinaryEmission(spec.latent_dim, sensor.channels, reads=reads),
+        )
+    if sensor.grid is not None:
+        frame, names = sensor.grid.shape, sensor.channels
+        return (
+            ImageEncoder(frame, said, spec.nuisance_dim, names, spec.width, spec.dropout),
+            ImageEmission(
+                frame, spec.latent_dim, spec.nuisance_dim, names, spec.noise_floor, reads=reads
+            ),
         )
     basis = LocalBasis(sensor.size)
     encoder = SensorEncoder(

@@ -37,7 +37,8 @@ class Batch:
     """Windows of equal length.
 
     Attributes:
-        values: modality -> (batch, step, channel, patch), 0 where not observed.
+        values: modality -> (batch, step, channel, patch), 0 where not observed. A patch of images
+            is the pixels of each frame in the step, row by row, frame after frame.
         mask: modality -> the same shape, True = observed.
         offset: modality -> (batch, step, patch), where in its state step a sample lies, [0, 1).
         channels: modality -> a tuple of channel names a window, "" for a place left empty.
@@ -125,7 +126,7 @@ def places(signal: PreparedSignal, start: int, steps: int, state_rate_hz: float)
     step = np.arange(start, start + steps + 1, dtype=np.int64)
     first = first_sample(signal, step, state_rate_hz)
     count = np.diff(first)
-    width = max(1, int(count.max(initial=1)))
+    width = int(count.max(initial=signal.pixels))
     if signal.time_s is None:
         width = max(width, math.ceil(samples_per_step(signal, state_rate_hz)))
     slot = np.arange(width)
@@ -194,7 +195,8 @@ def _gather(
         None if signal is None or not signal.values.size else places(signal, start, steps, clock)
         for signal, start in zip(signals, starts, strict=True)
     ]
-    width = max((place.sample.shape[1] for place in found if place is not None), default=1)
+    pixels = max(signal.pixels for signal in signals if signal is not None)
+    width = max((place.sample.shape[1] for place in found if place is not None), default=pixels)
     count = max(len(signal.channels) for signal in signals if signal is not None)
     values = np.full((len(signals), steps, count, width), np.nan, dtype=np.float32)
     offset = np.tile(np.arange(width, dtype=np.float32) / width, (len(signals), steps, 1))

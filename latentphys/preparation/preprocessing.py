@@ -11,7 +11,10 @@ The steps, in order, each `step(x, rate_hz, plan) -> x` of one channel (time,):
     envelope    |x| below plan.envelope_hz in place of the wave
     outliers    values beyond plan.beyond_sd spreads of the median to NaN
 
-then scaling. A plan of one's own changes their figures, a step of one's own replaces one:
+then scaling. Of images, brought to plan.frame, extremes, outliers and one scaling for all pixels
+of a record: brightness has no unit, and depends on coil and gain.
+
+A plan of one's own changes their figures, a step of one's own replaces one:
 
     mine = Preprocessing({**DEFAULT_PLANS, "ecg": SignalPlan(low_hz=0.5, high_hz=30.0)})
     mine = mine.replaced(band=my_filter)
@@ -36,6 +39,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from latentphys.preparation.frames import PixelGrid, as_samples, grid_of
 from latentphys.preparation.spectrogram import reach_frames, with_spectrogram
 from latentphys.recordings.errors import FitError, ModelFileError, UnitError, closest, listed
 from latentphys.recordings.modalities import normal_units
@@ -70,6 +74,8 @@ class PreparedSignal:
         units: of the signal before scaling.
         scale: how to get back to them.
         binary: whether its values are 0 and 1, and nothing else.
+        grid: of an image sequence, whose samples are the pixels of frame after frame; None for a
+            signal.
     """
 
     values: NDArray[np.float32]
@@ -79,6 +85,12 @@ class PreparedSignal:
     units: str
     scale: Scale
     binary: bool = False
+    grid: PixelGrid | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Samples that come together: those of a frame, or one."""
+        return 1 if self.grid is None else self.grid.pixels
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ class PreparedRecord:
 
     Attributes:
         record, subject: names.
-        signals: modality -> its signal.
+        signals: modality -> its signal, images among them.
         inputs: (input, time) float32 or None; NaN only before the first observed value, after
             that the last one holds.
         inputs_rate_hz: samples a second of the inputs; NaN when irregular.
@@ -138,9 +150,10 @@ class SignalPlan:
         band_window_s, band_rate_hz: length of its frames and how many a second.
         binary: its values are 0 and 1 (notes, alarms, states of a switch): not scaled, and
             modelled by their probability, all channels together.
+        frame: (height, width) that images are brought to, by the mean of what a pixel covers.
 
     Raises:
-        FitError: a binary modality with a filter, a scaling or bands.
+        FitError: a binary modality with a filter, a scaling or bands; a frame without pixels.
     """
 
     low_hz: float | None = None
@@ -157,9 +170,14 @@ class SignalPlan:
     band_window_s: float = 0.16
     band_rate_hz: float = 12.5
     binary: bool = False
+    frame: tuple[int, int] = (32, 32)
 
     def __post_init__(self) -> None:
-        """Refuse what would make other values of 0 and 1."""
+        """Refuse what would make other values of 0 and 1, and frames of nothing."""
+        if len(self.frame) != 2 or not all(int(n) == n and n >= 1 for n in self.frame):
+            raise FitError(
+                f"a frame is (height, width) in whole pixels, got {self.frame!r}. Write (32, 32)."
+            )
         others = ("low_hz", "high_hz", "envelope_hz", "location", "scale", "bands_hz")
         given = [name for name in others if getattr(self, name) is not None]
         if self.binary and given:
@@ -255,7 +273,7 @@ class Preprocessing:
         return {name: signal.scale for name, signal in self.prepare(record).signals.items()}
 
     def prepare(self, record: Record, scales: Mapping[str, Scale] | None = None) -> PreparedRecord:
-        """Filter, clean and standardise every signal of a record.
+        """Filter, clean and standardise every signal and image sequence of a record.
 
         Args:
             record: what to prepare.
@@ -266,11 +284,13 @@ class Preprocessing:
             UnitError: a signal in units that cannot be converted to those of its plan's limits,
                 or in none, with all its values beyond the limits but not if taken for a fraction
                 or per second.
-            FitError: a binary modality with other values than 0 and 1.
+            FitError: a binary modality with other values than 0 and 1, or of images.
         """
         signals = {
             name: self._signal(name, record, (scales or {}).get(name)) for name in record.signals
         }
+        for name in record.images:
+            signals[name] = self._images(name, record, (scales or {}).get(name))
         inputs = record.inputs
         if inputs is None:
             return PreparedRecord(
@@ -322,6 +342,30 @@ class Preprocessing:
             units=str(signal.attrs.get("units", "")),
             scale=Scale(scale.location / factor, scale.scale / factor),
             binary=plan.binary,
+        )
+
+    def _images(self, name: str, record: Record, given: Scale | None) -> PreparedSignal:
+        """One image sequence of a record, on the plan's grid and standardised."""
+        plan, images = self.plans.get(name, SignalPlan()), record.images[name]
+        if plan.binary:
+            raise FitError(
+                f"images are modelled by their brightness; the plan of {name!r} says binary=True. "
+                "Leave it out."
+            )
+        values, time_s, slices = as_samples(images, plan.frame)
+        grey = without_extremes(values.astype(np.float64), plan.least, plan.most)
+        if given is not None:
+            plan = scaled_plans(plan, given)[0]
+        grey = outliers_step(grey, images.attrs["rate_hz"], plan)
+        one = robust_scale([grey], plan)
+        return PreparedSignal(
+            values=((grey - one.location) / one.scale).astype(np.float32),
+            time_s=time_s,
+            rate_hz=float(images.attrs["rate_hz"]),
+            channels=slices,
+            units=str(images.attrs.get("units", "")),
+            scale=Scale(*(np.repeat(figure, len(slices)) for figure in (one.location, one.scale))),
+            grid=grid_of(images, plan.frame),
         )
 
     def clean(self, x: Array, rate_hz: float, plan: SignalPlan) -> Array:
@@ -388,8 +432,9 @@ class Preprocessing:
 
 def _plan(plain: Mapping[str, Any]) -> SignalPlan:
     """A plan from JSON's values."""
-    bands = plain.get("bands_hz")
-    return SignalPlan(**{**plain, "bands_hz": None if bands is None else tuple(bands)})
+    bands, frame = plain.get("bands_hz"), plain.get("frame", SignalPlan.frame)
+    read = {"bands_hz": None if bands is None else tuple(bands), "frame": tuple(frame)}
+    return SignalPlan(**{**plain, **read})
 
 
 def default_preprocessing() -> Preprocessing:

@@ -14,7 +14,16 @@ from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.preprocessing import DEFAULT_PLANS, Preprocessing, SignalPlan
 from latentphys.recordings.errors import FitError, closest, listed
 
-RECIPES = ("statespace", "csfm", "dmm", "multimodal_mae", "physioomni", "sleepfm", "stethoscope")
+RECIPES = (
+    "statespace",
+    "csfm",
+    "dmm",
+    "dropfuse",
+    "multimodal_mae",
+    "physioomni",
+    "sleepfm",
+    "stethoscope",
+)
 # Fields that the recordings or the caller decide.
 _NOT_OURS = {
     ModelSpec: ("sensors", "state_rate_hz", "inputs", "text"),

@@ -83,6 +83,11 @@ class Cohort:
         return tuple(sorted({name for entry in self._entries for name in entry.modalities}))
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """Image sequences that at least one record has, sorted."""
+        return tuple(sorted({name for entry in self._entries for name in entry.images}))
+
+    @property
     def studies(self) -> tuple[str, ...]:
         """Names of the studies, each once, sorted; "" is one where a record names none."""
         return tuple(sorted({entry.study for entry in self._entries}))
@@ -129,16 +134,17 @@ class Cohort:
         return self._load(range(len(self))[key])
 
     def drop(self, *modalities: str) -> "Cohort":
-        """Every record without these modalities; records left with none are left out.
+        """Every record without these signals or images; records left with none are left out.
 
         Raises:
             ModalityError: no record has one of them.
         """
         gone = self._known(modalities)
-        return self._kept(tuple(name for name in self.modalities if name not in gone))
+        everything = (*self.modalities, *self.images)
+        return self._kept(tuple(name for name in everything if name not in gone))
 
     def keep(self, *modalities: str) -> "Cohort":
-        """Every record with these modalities alone; records that have none are left out.
+        """Every record with these signals and images alone; those that have none are left out.
 
         Raises:
             ModalityError: no record has one of them.
@@ -171,7 +177,7 @@ class Cohort:
         left = [
             entry
             for entry in self._entries
-            if set(wanted) <= set(entry.modalities)
+            if set(wanted) <= {*entry.modalities, *entry.images}
             and (not people or entry.subject in people)
             and (not studies or entry.study in studies)
             and entry.duration_s >= 60.0 * min_minutes
@@ -300,11 +306,12 @@ class Cohort:
 
     def _known(self, modalities: Iterable[str]) -> tuple[str, ...]:
         names = tuple(modalities)
+        have = (*self.modalities, *self.images)
         for name in names:
-            if name not in self.modalities:
+            if name not in have:
                 raise ModalityError(
                     f"no record of this cohort has modality {name!r}; they have "
-                    f"{listed(self.modalities)}.{closest(name, self.modalities)}"
+                    f"{listed(have)}.{closest(name, have)}"
                 )
         return names
 
@@ -312,12 +319,13 @@ class Cohort:
         left = []
         for entry in self._entries:
             names = tuple(name for name in entry.modalities if name in wanted)
-            if names:
-                left.append(entry if names == entry.modalities else entry.keep(names))
+            images = tuple(name for name in entry.images if name in wanted)
+            if names or images:
+                whole = (names, images) == (entry.modalities, entry.images)
+                left.append(entry if whole else entry.keep(names, images))
         if not left:
-            raise CohortError(
-                f"no modality is left; the records have {listed(self.modalities)}. Keep one."
-            )
+            have = (*self.modalities, *self.images)
+            raise CohortError(f"no modality is left; the records have {listed(have)}. Keep one.")
         return Cohort(left)
 
     def _load(self, position: int) -> Record:

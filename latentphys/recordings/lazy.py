@@ -15,7 +15,7 @@ class LazyRecord:
     Args:
         record: name of the recording.
         subject: whose it is.
-        modalities: what it holds.
+        modalities: what it holds of waveforms.
         duration_s: seconds of the longest signal.
         load: reads it; a plain function or `functools.partial`, so that cohorts can be pickled.
         study: where it comes from.
@@ -24,6 +24,7 @@ class LazyRecord:
             only with the samples.
         start: date and time of its first sample (ISO 8601); empty when not known. A record that
             is read has it in `attrs["start"]`.
+        images: names of its image sequences.
     """
 
     record: str
@@ -35,6 +36,7 @@ class LazyRecord:
     units: tuple[tuple[str, str], ...] = ()
     headers: tuple[SignalHeader, ...] = ()
     start: str = ""
+    images: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: "Record | LazyRecord") -> "LazyRecord":
@@ -52,16 +54,18 @@ class LazyRecord:
             units,
             headers_of(record.signals),
             str(record.attrs.get("start", "")),
+            tuple(record.images),
         )
 
-    def keep(self, modalities: tuple[str, ...]) -> "LazyRecord":
-        """The record with these of its waveforms, the others dropped only once it is read."""
+    def keep(self, modalities: tuple[str, ...], images: tuple[str, ...] = ()) -> "LazyRecord":
+        """The record with these of its waveforms and images, the others dropped once it is read."""
         return replace(
             self,
             modalities=modalities,
+            images=images,
             units=tuple(pair for pair in self.units if pair[0] in modalities),
             headers=tuple(each for each in self.headers if each.modality in modalities),
-            load=partial(_load_kept, self, modalities),
+            load=partial(_load_kept, self, (*modalities, *images)),
         )
 
     def prefixed(self, prefix: str) -> "LazyRecord":
@@ -88,8 +92,9 @@ def _same(record: Record) -> Record:
 
 def _load_kept(lazy: LazyRecord, modalities: tuple[str, ...]) -> Record:
     record = lazy.load()
-    # A cohort knows of waveforms only: images and texts stay.
-    return record.drop(*(name for name in record.modalities if name not in modalities))
+    # A cohort knows of waveforms and images only: texts stay.
+    known = (*record.modalities, *record.images)
+    return record.drop(*(name for name in known if name not in modalities))
 
 
 def _load_prefixed(lazy: LazyRecord, prefix: str) -> Record:

@@ -64,6 +64,7 @@ def list_nifti(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
                 duration_s=volume.shape[3] / _rate_hz(volume, file),
                 load=partial(_load, file, name, subject, folder.name),
                 study=folder.name,
+                images=(MODALITY,),
             )
         )
     return made

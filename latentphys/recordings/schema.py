@@ -194,6 +194,7 @@ def lazy_record(
         units=units,
         headers=headers,
         start=str(about["attrs"].get("start", "")),
+        images=tuple(listing["images"]),
     )
 
 

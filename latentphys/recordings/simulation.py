@@ -9,8 +9,9 @@ import xarray as xr
 
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, RateError
+from latentphys.recordings.images import image_array
 from latentphys.recordings.record import Record, check_rate, signal_array
-from latentphys.recordings.simulator import sensors, sounds
+from latentphys.recordings.simulator import phantom, sensors, sounds
 from latentphys.recordings.simulator.cardiac_cycle import (
     Heart,
     Systole,
@@ -23,10 +24,11 @@ from latentphys.recordings.simulator.physiology import (
     Subject,
     simulate_physiology,
 )
+from latentphys.recordings.simulator.ventricle import Beats, Ventricle, beats_of, volume_at
 
 TRUTH_HZ = 12.5
 INPUT_HZ = 4.0
-LEAST_PCG_HZ = 200.0
+LEAST_PCG_HZ, LEAST_CINE_HZ = 200.0, 5.0
 UNITS = {"ecg": "mV", "ppg": "NU", "resp": "NU", "spo2": "%", "pcg": "NU"}
 
 
@@ -39,6 +41,7 @@ def simulate(
     ppg_rate_hz: float = 125.0,
     resp_rate_hz: float = 125.0,
     pcg_rate_hz: float | None = None,
+    cine_rate_hz: float | None = None,
     absent: float = 0.1,
     nuisance: float = 1.0,
 ) -> Cohort:
@@ -46,6 +49,8 @@ def simulate(
 
     Subject k is the same however many are simulated, and so are its ECG, respiration and SpO2
     whether or not its heart is listened to; the pulse then also follows the pre-ejection period.
+    With a cine it is a patient in a scanner, whose left ventricle may fail: the ventricle moves
+    the systolic intervals and shapes the QRS complex (`latentphys.recordings.simulator.ventricle`).
 
     Args:
         subjects: how many, one record each.
@@ -53,6 +58,8 @@ def simulate(
         seed: of everything.
         ecg_rate_hz, ppg_rate_hz, resp_rate_hz: samples a second; SpO2 comes at 1 Hz.
         pcg_rate_hz: samples a second of heart sounds, 1000 say; None for no stethoscope.
+        cine_rate_hz: frames a second of a real-time short-axis cine (32 x 32 pixels of 3.5 mm) in
+            `images["cine"]`, 12.5 say; None for no scanner.
         absent: probability that a sensor of a record is missing; one always remains.
         nuisance: sensor gain, wander, noise and motion; 0 for clean sensors.
 
@@ -61,11 +68,13 @@ def simulate(
         breathing_rate, transit_time, blood_pressure, drive at 12.5 Hz), `inputs` (the drive)
         and annotations `beat` and `breath`. With heart sounds also pre_ejection_period (from
         Q, 40 ms before the R peak), ejection_time and systolic_interval (S1 to S2) in seconds,
-        contractility and filling, and annotations `s1` and `s2`.
+        contractility and filling, and annotations `s1` and `s2`. With a cine these too, and of
+        the left ventricle volume, end_diastolic_volume and end_systolic_volume (mL),
+        ejection_fraction of each beat and myocardial_mass (g).
 
     Raises:
         CohortError: no subjects, no time, or a probability outside [0, 1).
-        RateError: a rate that is not positive, or heart sounds below 200 Hz.
+        RateError: a rate that is not positive, heart sounds below 200 Hz or a cine below 5 Hz.
 
     Example:
         >>> record = simulate(1, 0.1, absent=0.0, pcg_rate_hz=1000.0)[0]
@@ -82,12 +91,18 @@ def simulate(
         raise CohortError(f"nuisance is 0 (clean) or more, got {nuisance!r}.")
     rates = {"ecg": ecg_rate_hz, "ppg": ppg_rate_hz, "resp": resp_rate_hz, "spo2": 1.0}
     rates |= {} if pcg_rate_hz is None else {"pcg": pcg_rate_hz}
+    rates |= {} if cine_rate_hz is None else {"cine": cine_rate_hz}
     for name, rate in rates.items():
         check_rate(rate, name)
     if rates.get("pcg", LEAST_PCG_HZ) < LEAST_PCG_HZ:
         raise RateError(
             f"heart sounds reach 100 Hz: pcg_rate_hz is {LEAST_PCG_HZ:g} or more, got "
             f"{pcg_rate_hz!r}. Ask for 1000, or for None to have none."
+        )
+    if rates.get("cine", LEAST_CINE_HZ) < LEAST_CINE_HZ:
+        raise RateError(
+            f"an ejection lasts 0.3 s: cine_rate_hz is {LEAST_CINE_HZ:g} or more, got "
+            f"{cine_rate_hz!r}. Ask for 12.5, or for None to have none."
         )
     seconds = 60.0 * minutes
     return Cohort([_record(k, seed, seconds, rates, absent, nuisance) for k in range(subjects)])
@@ -102,9 +117,9 @@ def _record(
     nuisance: float,
 ) -> Record:
     """One subject's recording."""
-    rng, of_heart = (
+    rng, of_heart, of_scan = (
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-        for key in ((number,), (number, 1))
+        for key in ((number,), (number, 1), (number, 3))
     )
     attrs = {
         "synthetic": True,
@@ -112,17 +127,31 @@ def _record(
         "sex": str(rng.choice(["F", "M"])),
     }
     subject, shape = Subject.draw(rng), sensors.Morphology.draw(rng)
-    state, systole = simulate_physiology(subject, seconds, rng), None
-    if "pcg" in rates:
-        systole = simulate_systole(Heart.draw(str(attrs["sex"]), of_heart), state, of_heart)
+    state = simulate_physiology(subject, seconds, rng)
+    systole, ventricle = None, None
+    if rates.keys() & {"pcg", "cine"}:
+        heart = Heart.draw(str(attrs["sex"]), of_heart)
+        if "cine" in rates:
+            ventricle = Ventricle.draw(str(attrs["sex"]), of_scan)
+            heart = ventricle.of_heart(heart)
+            shape = ventricle.of_ecg(shape, heart, subject.heart_rate)
+        systole = simulate_systole(heart, state, of_heart)
         state = with_pulse_after_ejection(state, systole)
     signals = _worn(state, shape, seconds, rates, (absent, nuisance, rng))
-    if systole is not None and of_heart.random() >= absent:
+    if systole is not None and "pcg" in rates and of_heart.random() >= absent:
         time = np.arange(math.floor(seconds * rates["pcg"])) / rates["pcg"]
         heard = _heard(state, systole, time, nuisance, of_heart)
         signals["pcg"] = signal_array(
             heard.astype(np.float32), rates["pcg"], name="pcg", units=UNITS["pcg"], labels=["PCG"]
         )
+    truth, images = _truth(state, systole, seconds), {}
+    if systole is not None and ventricle is not None:
+        beats = beats_of(ventricle, systole)
+        truth = truth.assign(_of_ventricle(ventricle, beats, state, systole, truth["time"].values))
+        if of_scan.random() >= absent:
+            time = np.arange(math.floor(seconds * rates["cine"])) / rates["cine"]
+            volume = volume_at(beats, state, systole, time)
+            images["cine"] = _seen(ventricle, state, volume, time, (nuisance, of_scan))
     ticks = np.arange(math.floor(seconds * INPUT_HZ)) / INPUT_HZ
     drive = np.interp(ticks, state.time, state.drive)[None]
     return Record(
@@ -132,8 +161,9 @@ def _record(
         study="simulated",
         inputs=signal_array(drive, INPUT_HZ, name="drive", labels=["drive"], axis="input"),
         annotations=_annotations(state, systole, seconds),
-        truth=_truth(state, systole, seconds),
+        truth=truth,
         attrs=attrs,
+        images=images,
     )
 
 
@@ -178,6 +208,40 @@ def _heard(
     """Heart sounds through a stethoscope."""
     sound = sounds.pcg(state, systole, sounds.Chest.draw(rng), time, rng)
     return sounds.stethoscope(sound, state, 1.0 / (time[1] - time[0]), nuisance, rng)
+
+
+def _seen(
+    ventricle: Ventricle,
+    state: Physiology,
+    volume: np.ndarray,
+    time: np.ndarray,
+    scan: tuple[float, np.random.Generator],
+) -> xr.DataArray:
+    """A cine through a scanner."""
+    nuisance, rng = scan
+    rate_hz, view = 1.0 / (time[1] - time[0]), phantom.Slice.draw(nuisance, rng)
+    clean = phantom.cine(ventricle, view, state, volume, time)
+    frames = phantom.scanned(clean, view, rate_hz, nuisance, rng)
+    images = image_array(frames.astype(np.float32), rate_hz, name="cine")
+    return images.assign_attrs(spacing_xyz=list(phantom.SPACING_MM), spacing_units="mm")
+
+
+def _of_ventricle(
+    ventricle: Ventricle,
+    beats: Beats,
+    state: Physiology,
+    systole: Systole,
+    time: np.ndarray,
+) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    """The left ventricle's part of the truth."""
+    figures = {
+        "volume": (volume_at(beats, state, systole, time), "mL"),
+        "end_diastolic_volume": (state.at(beats.end_diastolic, time), "mL"),
+        "end_systolic_volume": (state.at(beats.end_systolic, time), "mL"),
+        "ejection_fraction": (state.at(beats.ejection_fraction, time), "1"),
+        "myocardial_mass": (np.full(len(time), ventricle.mass_g), "g"),
+    }
+    return {name: ("time", values, {"units": units}) for name, (values, units) in figures.items()}
 
 
 def _truth(state: Physiology, systole: Systole | None, seconds: float) -> xr.Dataset:

@@ -95,6 +95,10 @@ class Systole:
         """The systolic interval, from the first to the second sound."""
         return self.isovolumic + self.ejection
 
+    def opening(self, beat_time: Array) -> Array:
+        """When the aortic valve opens, seconds."""
+        return beat_time - Q_TO_R_S + self.pre_ejection
+
     def first_sound(self, beat_time: Array) -> Array:
         """When the mitral valve closes, seconds."""
         return beat_time - Q_TO_R_S + self.pre_ejection - self.isovolumic

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 ANGLE = np.array([-np.pi / 3, -np.pi / 12, 0.0, np.pi / 12, np.pi / 2])
 HEIGHT = np.array([1.2, -5.0, 30.0, -7.5, 0.75])
 WIDTH = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
+QRS_S = 0.09  # how long Q, R and S of these widths last at 60 beats a minute, about
 LEADS = {"II": np.ones(5), "V": np.array([0.6, 1.4, 0.7, 2.2, 1.3])}
 INNER_HZ = 500.0
 CIRCULATION_S = 15.0  # from the lung to the finger
@@ -28,11 +29,17 @@ CIRCULATION_S = 15.0  # from the lung to the finger
 
 @dataclass(frozen=True)
 class Morphology:
-    """A subject's wave shapes: factors on the heights of P Q R S T, and the pulse wave."""
+    """A subject's wave shapes: factors on the heights of P Q R S T, and the pulse wave.
+
+    `qrs_s` is the duration of the QRS at any heart rate; None lets it shorten with the beat.
+    `repolarisation` is a factor on the T wave's delay.
+    """
 
     heights: Array
     dicrotic: float
     pulse_width: float
+    qrs_s: float | None = None
+    repolarisation: float = 1.0
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Morphology:
@@ -67,13 +74,18 @@ def ecg(state: Physiology, shape: Morphology, lead: str, time: Array) -> Array:
     inner = np.arange(state.time[0] + 1.0, state.time[-1] - 1.0, 1.0 / INNER_HZ)
     phase = state.heart_phase(inner)
     hertz = phase_through(state.beat_time, inner, slope=True) / (2.0 * np.pi)
-    stretch = np.ones((5, len(inner)))
-    stretch[-1] = np.sqrt(hertz)
+    wide = np.ones((5, len(inner)))
+    if shape.qrs_s is not None:
+        wide[1:4] = shape.qrs_s / QRS_S * hertz
+    stretch = wide.copy()
+    stretch[-1] = np.sqrt(hertz) * shape.repolarisation
     force = np.zeros(len(inner))
     heights = HEIGHT * shape.heights * LEADS[lead]
     for k in range(5):
         from_wave = np.angle(np.exp(1j * (phase - ANGLE[k] * stretch[k])))
-        force -= heights[k] * from_wave * np.exp(-0.5 * (from_wave / WIDTH[k]) ** 2)
+        # A wave's height is that of its force times its width squared.
+        height = heights[k] / wide[k] ** 2
+        force -= height * from_wave * np.exp(-0.5 * (from_wave / (WIDTH[k] * wide[k])) ** 2)
     breathing = 0.03 * np.sin(np.interp(inner, state.time, state.breath_phase))
     keep = float(np.exp(-1.0 / INNER_HZ))
     drive = 2.0 * np.pi * hertz * force + breathing
