@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latentphys.learning.objective import Objective
     from latentphys.learning.resuming import Checkpoint
     from latentphys.learning.views import Masking
+    from latentphys.plotting.assessment import plot_assessment
     from latentphys.plotting.audit import plot_audit
     from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
     from latentphys.plotting.imputation import plot_imputation
@@ -55,6 +56,7 @@ __all__ = [
     "fit",
     "labels",
     "load",
+    "plot_assessment",
     "plot_audit",
     "plot_calibration",
     "plot_evaluation",
@@ -87,6 +89,7 @@ _HOMES = {
     "fit": "latentphys.api",
     "labels": "latentphys.recordings.labels",
     "load": "latentphys.api",
+    "plot_assessment": "latentphys.plotting.assessment",
     "plot_audit": "latentphys.plotting.audit",
     "plot_calibration": "latentphys.plotting.evaluation",
     "plot_evaluation": "latentphys.plotting.evaluation",
