@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latentphys.learning.objective import Objective
     from latentphys.learning.resuming import Checkpoint
     from latentphys.learning.views import Masking
+    from latentphys.plotting.assessment import plot_assessment
     from latentphys.plotting.audit import plot_audit
     from latentphys.plotting.cine import plot_cine
     from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
@@ -59,6 +60,7 @@ __all__ = [
     "gate_images",
     "labels",
     "load",
+    "plot_assessment",
     "plot_audit",
     "plot_calibration",
     "plot_cine",
@@ -94,6 +96,7 @@ _HOMES = {
     "gate_images": "latentphys.preparation.gating",
     "labels": "latentphys.recordings.labels",
     "load": "latentphys.api",
+    "plot_assessment": "latentphys.plotting.assessment",
     "plot_audit": "latentphys.plotting.audit",
     "plot_calibration": "latentphys.plotting.evaluation",
     "plot_cine": "latentphys.plotting.cine",

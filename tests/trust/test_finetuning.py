@@ -16,6 +16,7 @@ from latentphys.learning.finetuning import FinetuningPlan, Lesson, finetune
 from latentphys.learning.task_terms import Resilience
 from latentphys.learning.units import Units, outputs_of
 from latentphys.model.heads import HeadSpec, TaskHead
+from latentphys.plotting.assessment import plot_assessment
 from latentphys.preparation.pieces import pieces_of
 from latentphys.preparation.spans import Spans
 from latentphys.recipes.catalogue import recipe
@@ -122,6 +123,19 @@ def test_classes_records_and_probabilities(base: FittedModel, people: Cohort) ->
     assert scores.score.values.tolist()[-1] == "ece"
     assert scores.sensors.values.tolist()[-2:] == ["ecg+ppg+resp", "baseline"]
     assert 0 <= float(scores.estimate.sel(sensors="ppg", score="accuracy")) <= 1
+
+
+def test_an_assessment_is_drawn(tuned: FittedModel, people: Cohort) -> None:
+    import matplotlib.pyplot as plt
+
+    found = tuned.assess(people[6:])
+    ax = plot_assessment({"a": found, "b": found}, "mae")
+    assert [label.get_text() for label in ax.get_xticklabels()][-1] == "ecg+ppg+resp"
+    assert len(ax.containers) == 2
+    baseline = float(found.dataset.estimate.sel(sensors="baseline", score="mae"))
+    assert ax.lines[-1].get_ydata()[0] == baseline
+    assert "mae" in found._repr_html_()
+    plt.close(ax.figure)
 
 
 def test_ordinal_labels_of_subjects(base: FittedModel, people: Cohort) -> None:
