@@ -68,6 +68,7 @@ class SensorSpec:
         units: of the sensor.
         location, scale: the training subjects' typical scaling, for a sensor never seen.
         reach: steps to either side that its preparation has looked, before the encoder does.
+        source: the modality whose embedding it is; "" for a sensor's own.
     """
 
     size: int
@@ -78,6 +79,7 @@ class SensorSpec:
     location: float = 0.0
     scale: float = 1.0
     reach: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,12 @@ class ModelSpec:
         """Which numbers of z are the modality's own."""
         start = self.shared_dim + self.private_dim * list(self.sensors).index(modality)
         return range(start, start + self.private_dim)
+
+    def derived_from(self, modality: str) -> tuple[str, ...]:
+        """Modalities that are embeddings of another, or embeddings of what it is one of."""
+        own = self.sensors[modality].source or modality
+        kin = [name for name, sensor in self.sensors.items() if own in (name, sensor.source)]
+        return tuple(name for name in kin if name != modality)
 
     @property
     def texts(self) -> tuple[str, ...]:

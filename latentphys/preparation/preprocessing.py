@@ -37,6 +37,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from latentphys.preparation.spectrogram import reach_frames, with_spectrogram
+from latentphys.recordings.embeddings import WINDOW, source_of
 from latentphys.recordings.errors import FitError, ModelFileError, UnitError, closest, listed
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record, rate_of
@@ -70,6 +71,8 @@ class PreparedSignal:
         units: of the signal before scaling.
         scale: how to get back to them.
         binary: whether its values are 0 and 1, and nothing else.
+        source: the modality whose embedding it is; "" for a sensor's own.
+        window_s: length of the windows it was embedded from.
     """
 
     values: NDArray[np.float32]
@@ -79,6 +82,8 @@ class PreparedSignal:
     units: str
     scale: Scale
     binary: bool = False
+    source: str = ""
+    window_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -322,6 +327,8 @@ class Preprocessing:
             units=str(signal.attrs.get("units", "")),
             scale=Scale(scale.location / factor, scale.scale / factor),
             binary=plan.binary,
+            source=source_of(signal),
+            window_s=float(signal.attrs.get(WINDOW, 0.0)),
         )
 
     def clean(self, x: Array, rate_hz: float, plan: SignalPlan) -> Array:
