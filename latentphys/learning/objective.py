@@ -57,7 +57,8 @@ class Objective:
         total_correlation: alpha in [0, 1), how far the ELBO gives way to the total correlation of
             the modalities (`terms.total_correlation`).
         text: weight of what is said of a text (L_told, L_hidden), where the model reads one; a
-            report is tens of nats, ten seconds of ECG are ten thousands.
+            report is tens of nats, ten seconds of ECG are thousands, and neither is to drown the
+            other.
 
     Raises:
         FitError: a weight below 0, an alpha or an alignment that cannot be.
@@ -77,7 +78,7 @@ class Objective:
     align: float = 0.0
     alignment: Alignment = "leave_one_out"
     total_correlation: float = 0.0
-    text: float = 300.0
+    text: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuse weights that cannot be."""
