@@ -17,6 +17,7 @@ from latentphys.fitted import FittedModel, software, summary_of
 from latentphys.inference.answers import learn_answers
 from latentphys.learning.resuming import Checkpoint, Kept, content_of
 from latentphys.learning.specification import sensors_of, text_spec
+from latentphys.learning.text_fitting import fit_text_emission
 from latentphys.learning.training import TrainingPlan, train
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
@@ -97,7 +98,9 @@ def fit(
             often.
         text: a text of the records to learn beside the signals, by name or by a `TextReader`;
             one marked as a machine's counts as absent unless the reader says `machine=True`.
-            Windows then keep their tempo and gain, which a report tells of.
+            Windows then keep their tempo and gain, which a report tells of; and once the signals
+            are learned the text's emission is fitted by itself, up to where it is best on the
+            held-out subjects (`latentphys.learning.text_fitting`).
 
     Returns:
         The fitted model.
@@ -148,6 +151,8 @@ def fit(
         with Batches(stream) as batches:
             checks = _checks(reserve, spec, chosen)
             history = train(model, batches, checks, chosen.objective, plan, progress, kept)
+        if reader:
+            fit_text_emission(model, records, reserve, chosen.window_s, seed)
         told = learn_answers(model, reader, records, reserve, chosen.window_s) if reader else None
     return FittedModel(model, preprocessing, chosen.window_s, history, about, answers=told)
 

@@ -197,7 +197,8 @@ class FittedModel:
             data: a record, or a cohort (one child a record).
             target: the modality to impute; what the record has of it is not used unless it is
                 also among `given`.
-            given: modalities it is imputed from; all others when left out.
+            given: modalities it is imputed from; all others when left out, but for embeddings of
+                the target, and what it is an embedding of.
             draws: posterior predictive draws, two or more.
             level: of the central interval [lower, upper], between 0 and 1.
             seed: of the draws.
@@ -1036,7 +1037,8 @@ class FittedModel:
         check_modalities(self.model, [target], "target")
         if given is None:
             known = (*self.modalities, *self.model.spec.texts)
-            given = [name for name in known if name != target]
+            derived = self.model.spec.derived_from(target)
+            given = [name for name in known if name != target and name not in derived]
         return Question(target, self._given(given), draws, level, self.window_s, seed, scaling)
 
     def _signals(self, given: Sequence[str] | None) -> tuple[str, ...]:

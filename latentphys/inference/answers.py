@@ -1,7 +1,7 @@
 """What the signals say to a closed set of questions about reports. No text is ever made.
 
     P(c | x) = softmax_c (log p(c | prompt, x) - [prior = "uniform"] log p(c | prompt)) / T
-    p(c | prompt, x) = E_q(z | x) sum_{phrases of c} p(phrase, end | prompt, z)
+    p(c | prompt, x) = E_q(z | x) sum_{phrases of c} p(phrase, end | prompt, z, x)
     logit P(f in the report | x) = logit share(f) + (log p(f | x) - log p(f)) / T
 
 p(c | prompt) and p(f) are means of the same over training records, so that the second summand is
@@ -25,9 +25,10 @@ from torch import Tensor
 
 from latentphys.inference.paths import infer_path
 from latentphys.model.statespace import StateSpaceModel
-from latentphys.preparation.batch import Tokens
+from latentphys.preparation.batch import Tokens, collate
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.tokens import UNK, Ids, TextReader
+from latentphys.preparation.windows import tile
 from latentphys.recordings.errors import ArgumentError, closest, listed
 from latentphys.recordings.findings import QUESTIONS, answer_in, question_named
 from latentphys.recordings.reports import findings_in
@@ -140,8 +141,8 @@ def answer_record(
     known = answers.marginals[question]
     wanted = list(known) if choices is None else list(choices)
     _check_choices(question, wanted, known, prior)
-    path = _path(model, record, given, window_s)
-    score = _choice_scores(model, answers.reader, path, question, wanted)
+    pooled = _pooled(model, record, given, window_s)
+    score = _choice_scores(model, answers.reader, pooled, question, wanted)
     if prior == "uniform":
         score = score - np.array([known[choice] for choice in wanted])
     return xr.DataArray(
@@ -175,8 +176,8 @@ def describe_record(
         (finding,), with coordinate `share`, that of the training reports which have it.
     """
     names = list(answers.findings)
-    path = _path(model, record, given, window_s)
-    score = _finding_scores(model, answers.reader, path, names)
+    pooled = _pooled(model, record, given, window_s)
+    score = _finding_scores(model, answers.reader, pooled, names)
     share = np.array([answers.findings[name].share for name in names])
     marginal = np.array([answers.findings[name].marginal for name in names])
     probability = _present(share, score - marginal, answers.temperature[FINDINGS])
@@ -211,9 +212,9 @@ def report_log_prob(
         given: modalities used.
         window_s: length of the windows it is read in, seconds.
     """
-    path = _path(model, record, given, window_s)
+    pooled = _pooled(model, record, given, window_s)
     ids = [reader.encode(report)[: reader.longest] for report in reports]
-    return _scores(model, reader, path, ids)
+    return _scores(model, reader, pooled, ids)
 
 
 def learn_answers(
@@ -243,8 +244,8 @@ def learn_answers(
     sensors = tuple(model.spec.sensors)
 
     def scores(records: Sequence[PreparedRecord]) -> tuple[Array, dict[str, Array]]:
-        paths = [_path(model, record, sensors, window_s) for record in records]
-        found = [_finding_scores(model, reader, path, names) for path in paths]
+        paths = [_pooled(model, record, sensors, window_s) for record in records]
+        found = [_finding_scores(model, reader, p, names) for p in paths]
         chosen = {
             question: np.array([_choice_scores(model, reader, p, question, c) for p in paths])
             for question, c in told.items()
@@ -339,25 +340,37 @@ def _sayable(reader: TextReader, finding: str) -> bool:
     return not (reader.encode(finding) == reader.known.id_of(UNK)).any()
 
 
-def _path(
+@torch.no_grad()
+def _pooled(
     model: StateSpaceModel, record: PreparedRecord, given: Sequence[str], window_s: float
 ) -> Tensor:
-    """Posterior paths (draw, step, latent); the same at every call."""
+    """zbar of posterior paths, (draw, width), the same at every call.
+
+    It is the mean over windows, as long as those that the emission has learned from.
+    """
     generator = torch.Generator().manual_seed(0)
-    return infer_path(model, record, given, window_s, DRAWS, generator).draws
+    paths = infer_path(model, record, given, window_s, DRAWS, generator).draws
+    kept = [n for n in model.spec.sensors if n in given and n in record.signals]
+    index = tile([record], window_s, window_s, model.spec.state_rate_hz)
+    pooled = []
+    for row, start in enumerate(index.start_step.tolist()):
+        batch = collate([record], index, [row], kept, model.spec.inputs)
+        z = paths[:, start : start + index.steps]
+        pooled.append(model.text_emission.pool(z.unsqueeze(1), model.shapes_of(batch)))
+    return torch.cat(pooled, dim=1).mean(1)
 
 
 def _finding_scores(
-    model: StateSpaceModel, reader: TextReader, path: Tensor, findings: Sequence[str]
+    model: StateSpaceModel, reader: TextReader, pooled: Tensor, findings: Sequence[str]
 ) -> Array:
     """log E_q p(f | z) of each finding."""
-    return _phrase_scores(model, reader, path, "", findings)
+    return _phrase_scores(model, reader, pooled, "", findings)
 
 
 def _choice_scores(
     model: StateSpaceModel,
     reader: TextReader,
-    path: Tensor,
+    pooled: Tensor,
     question: str,
     choices: Sequence[str],
 ) -> Array:
@@ -366,24 +379,24 @@ def _choice_scores(
     scores = []
     for choice in choices:
         phrases = [p for p in asked.choices[choice] if _sayable(reader, f"{asked.prompt} {p}")]
-        found = _phrase_scores(model, reader, path, asked.prompt, phrases)
+        found = _phrase_scores(model, reader, pooled, asked.prompt, phrases)
         scores.append(float(np.logaddexp.reduce(found)))
     return np.array(scores)
 
 
 def _phrase_scores(
-    model: StateSpaceModel, reader: TextReader, path: Tensor, prompt: str, phrases: Sequence[str]
+    model: StateSpaceModel, reader: TextReader, pooled: Tensor, prompt: str, phrases: Sequence[str]
 ) -> Array:
     """log mean over draws of p(phrase, end | prompt, z), (phrase,)."""
     if not phrases:
         return np.zeros(0)
     ids = [reader.encode(f"{prompt} {phrase}") for phrase in phrases]
-    return _scores(model, reader, path, ids, len(reader.known.encode(prompt)))
+    return _scores(model, reader, pooled, ids, len(reader.known.encode(prompt)))
 
 
 @torch.no_grad()
 def _scores(
-    model: StateSpaceModel, reader: TextReader, path: Tensor, ids: Sequence[Ids], before: int = 0
+    model: StateSpaceModel, reader: TextReader, pooled: Tensor, ids: Sequence[Ids], before: int = 0
 ) -> Array:
     """log mean over draws of p(tokens from `before` on | z), (text,)."""
     longest = max(map(len, ids))
@@ -392,8 +405,7 @@ def _scores(
     padded[mask] = np.concatenate(ids)
     tokens = Tokens(reader.name, torch.from_numpy(padded), torch.from_numpy(mask))
     emission = model.text_emission
-    pooled = emission.pool(path).unsqueeze(1).expand(-1, len(ids), -1)
-    log_prob = emission(pooled, tokens).log_prob(tokens.ids)
+    log_prob = emission(pooled.unsqueeze(1).expand(-1, len(ids), -1), tokens).log_prob(tokens.ids)
     where = emission.scored(tokens) & (torch.arange(longest) >= before)
     total = torch.where(where, log_prob, 0.0).sum(-1)
     return (torch.logsumexp(total, 0) - math.log(len(total))).double().numpy()

@@ -61,7 +61,8 @@ class Objective:
         codes: lambda_codes, of learning codes and telling hidden ones (`code_terms`); the model
             needs `codes`. What is hidden is what `masking` hides.
         text: weight of what is said of a text (L_told, L_hidden), where the model reads one; a
-            report is tens of nats, ten seconds of ECG are ten thousands.
+            report is tens of nats, ten seconds of ECG are thousands, and neither is to drown the
+            other.
         weights: modality -> factor on its log likelihoods in every term, where it is not 1. A
             second of cine is ten thousand pixels, each taken to be independent given the state:
             with a factor of a hundredth it weighs as much as a second of ECG, and is as sure.
@@ -84,7 +85,7 @@ class Objective:
     align: float = 0.0
     alignment: Alignment = "leave_one_out"
     total_correlation: float = 0.0
-    text: float = 300.0
+    text: float = 30.0
     codes: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
 

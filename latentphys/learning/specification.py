@@ -55,7 +55,8 @@ def sensors_of(
             units=units.most_common(1)[0][0],
             location=float(np.median(np.concatenate([s.scale.location for s in signals]))),
             scale=float(np.median(np.concatenate([s.scale.scale for s in signals]))),
-            reach=math.ceil((plans or {}).get(name, SignalPlan()).reach * state_rate_hz / rate),
+            reach=_reach(signals, (plans or {}).get(name, SignalPlan()), state_rate_hz / rate),
+            source=signals[0].source,
             grid=_grid(name, signals),
         )
     if not sensors:
@@ -64,6 +65,12 @@ def sensors_of(
             "NaN throughout. Look at them with lp.plot_record."
         )
     return sensors
+
+
+def _reach(signals: Sequence[PreparedSignal], plan: SignalPlan, steps: float) -> int:
+    """State steps that a sample's preparation has looked to either side; `steps` a sample."""
+    embedded = max(signal.window_s * signal.rate_hz for signal in signals) / 2.0
+    return math.ceil(max(plan.reach, embedded) * steps)
 
 
 def text_spec(reader: TextReader) -> TextSpec:

@@ -152,7 +152,8 @@ def elbo(
         unit = Normal(torch.zeros_like(sensor.nuisance.loc), 1.0, validate_args=False)
         kl_nuisance = kl_nuisance + kl_divergence(sensor.nuisance, unit).sum((-2, -1)) / duration
     if tokens := model.tokens_of(batch):
-        log_likelihood[tokens.name] = model.text_emission.log_prob(z, tokens) / duration
+        told = model.text_emission.log_prob(z, tokens, shapes=model.shapes_of(batch))
+        log_likelihood[tokens.name] = told / duration
     log_likelihood = weighted(log_likelihood, weights)
     kl_state = kl_along(q, model.prior(batch), z).sum(-1) / duration
     reached = torch.stack(list(log_likelihood.values())).sum(0)

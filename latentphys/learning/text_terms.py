@@ -6,6 +6,10 @@
 
 The ELBO has log p(w | z), z ~ q(. | signals, w), beside them (`terms.elbo`). All in nats per second
 of signal, one figure a window; windows without a text have 0.
+
+Neither L_told nor L_hidden moves what the signals say: L_told moves the emission of the text alone,
+L_hidden what the text says too. Encoders that are asked for the reports of a hundred people learn
+those by heart.
 """
 
 from __future__ import annotations
@@ -55,7 +59,7 @@ def text_terms(
     if tokens is None or evidence.text is None:
         return {}
     speaks = ~_hidden(evidence.text.finding, generator)
-    signals = Evidence(evidence.sensors, evidence.shape).total()
+    signals = tuple(own.detach() for own in Evidence(evidence.sensors, evidence.shape).total())
     half, whole = evidence.text.total(speaks), evidence.text.total()
     precision, weighted = (
         torch.cat([own, own + own_half, own_whole.expand_as(own)])
@@ -64,14 +68,15 @@ def text_terms(
     q = model.guide_network(precision, weighted)
     size, duration = len(batch), terms.seconds(batch)
     z = q.window(slice(0, 2 * size)).rsample()
-    emission = model.text_emission
+    emission, shapes = model.text_emission, model.shapes_of(batch)
     present = evidence.present() & tokens.mask.any(-1, keepdim=True)
     present = present & (torch.rand(size, 1, generator=generator) < SHOWN)
     view = View(keep=torch.zeros_like(present), target=present)
     shown = terms.cross(model, batch, evidence, view, q.window(slice(2 * size, None)), draws, beta)
     return {
-        f"told/{tokens.name}": emission.log_prob(z[:size], tokens) / duration,
-        f"hidden/{tokens.name}": emission.log_prob(z[size:], tokens, ~speaks) / duration,
+        f"told/{tokens.name}": emission.log_prob(z[:size].detach(), tokens, shapes=shapes)
+        / duration,
+        f"hidden/{tokens.name}": emission.log_prob(z[size:], tokens, ~speaks, shapes) / duration,
         **{f"shown/{name}": value for name, value in shown.items()},
     }
 

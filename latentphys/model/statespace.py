@@ -33,7 +33,14 @@ from latentphys.model.keys import key_of
 from latentphys.model.lags import LagGuide
 from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.privates import PrivateGuide, PrivatePrior, PrivateTransition
-from latentphys.model.texts import TextEmission, TextEncoder, TextEvidence, TextSpec
+from latentphys.model.texts import (
+    ChannelShapes,
+    TextEmission,
+    TextEncoder,
+    TextEvidence,
+    TextSpec,
+    channel_shapes,
+)
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch, Tokens
@@ -73,6 +80,7 @@ class SensorSpec:
         units: of the sensor.
         location, scale: the training subjects' typical scaling, for a sensor never seen.
         reach: steps to either side that its preparation has looked, before the encoder does.
+        source: the modality whose embedding it is; "" for a sensor's own.
         grid: of the pixels of an image sequence; None for a signal.
     """
 
@@ -84,6 +92,7 @@ class SensorSpec:
     location: float = 0.0
     scale: float = 1.0
     reach: int = 0
+    source: str = ""
     grid: PixelGrid | None = None
 
     @property
@@ -179,6 +188,12 @@ class ModelSpec:
         start = self.shared_dim + self.private_dim * list(self.sensors).index(modality)
         return range(start, start + self.private_dim)
 
+    def derived_from(self, modality: str) -> tuple[str, ...]:
+        """A modality's embeddings; of an embedding, its source and the others of that."""
+        own = self.sensors[modality].source or modality
+        kin = [name for name, sensor in self.sensors.items() if own in (name, sensor.source)]
+        return tuple(name for name in kin if name != modality)
+
     @property
     def texts(self) -> tuple[str, ...]:
         """The name of its text, if any."""
@@ -250,7 +265,12 @@ class StateSpaceModel(nn.Module):
             self.encoders[key_of(name)], self.emissions[key_of(name)] = networks
         if spec.text is not None:  # last, so that the others' weights are drawn as without it
             self.text_encoder = TextEncoder(spec.text, spec.evidence_dim, spec.dropout)
-            self.text_emission = TextEmission(spec.text, shared, spec.dropout)
+            looked_at = {
+                name: len(sensor.channels)
+                for name, sensor in spec.sensors.items()
+                if sensor.waveform
+            }
+            self.text_emission = TextEmission(spec.text, shared, spec.dropout, looked_at)
         # What is optional comes after what is not, whose weights are drawn as without it.
         self.lag_guides = nn.ModuleDict(
             {key_of(n): LagGuide(spec.evidence_size, spec.state_rate_hz) for n in spec.lags}
@@ -310,6 +330,16 @@ class StateSpaceModel(nn.Module):
     def tokens_of(self, batch: Batch) -> Tokens | None:
         """The batch's texts, if they are the model's; None for a model without text."""
         return batch.tokens if batch.tokens and batch.tokens.name in self.spec.texts else None
+
+    def shapes_of(self, batch: Batch) -> dict[str, ChannelShapes]:
+        """What the channels of each sensor look like to who writes a text about them."""
+        return {
+            name: ChannelShapes(
+                channel_shapes(batch.values[name], batch.mask[name]), self.name_index(name, batch)
+            )
+            for name in self._observed(batch)
+            if self.spec.sensors[name].waveform
+        }
 
     def _in_place(self, modality: str, sensor: SensorEvidence) -> SensorEvidence:
         """Its private evidence in its own columns, after the shared ones; zero in the others'."""
@@ -389,7 +419,8 @@ class StateSpaceModel(nn.Module):
                 pyro.sample(f"x_{name}", emission.mask(mask).to_event(3), obs=values)
             if tokens := self.tokens_of(batch):
                 told = self.text_emission
-                words = told(told.pool(z), tokens).mask(told.scored(tokens))
+                words = told(told.pool(z, self.shapes_of(batch)), tokens)
+                words = words.mask(told.scored(tokens))
                 pyro.sample(f"w_{tokens.name}", words.to_event(1), obs=tokens.ids)
         return z
 

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 
 from latentphys.preparation.frames import PixelGrid, as_samples, grid_of
 from latentphys.preparation.spectrogram import reach_frames, with_spectrogram
+from latentphys.recordings.embeddings import WINDOW, source_of
 from latentphys.recordings.errors import FitError, ModelFileError, UnitError, closest, listed
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import Record, rate_of
@@ -76,6 +77,8 @@ class PreparedSignal:
         binary: whether its values are 0 and 1, and nothing else.
         grid: of an image sequence, whose samples are the pixels of frame after frame; None for a
             signal.
+        source: the modality whose embedding it is; "" for a sensor's own.
+        window_s: length of the windows it was embedded from.
     """
 
     values: NDArray[np.float32]
@@ -86,6 +89,8 @@ class PreparedSignal:
     scale: Scale
     binary: bool = False
     grid: PixelGrid | None = None
+    source: str = ""
+    window_s: float = 0.0
 
     @property
     def pixels(self) -> int:
@@ -342,6 +347,8 @@ class Preprocessing:
             units=str(signal.attrs.get("units", "")),
             scale=Scale(scale.location / factor, scale.scale / factor),
             binary=plan.binary,
+            source=source_of(signal),
+            window_s=float(signal.attrs.get(WINDOW, 0.0)),
         )
 
     def _images(self, name: str, record: Record, given: Scale | None) -> PreparedSignal:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from latentphys.recordings.digests import digest_of
+from latentphys.recordings.embeddings import Embedding, Encoder
 from latentphys.recordings.errors import CohortError, ModalityError, SplitError, closest, listed
 from latentphys.recordings.index import cohort_html, cohort_text, table_of
 from latentphys.recordings.lazy import LazyRecord
@@ -223,6 +224,62 @@ class Cohort:
             for header in own:
                 check_distinct(modality, header.channels, names)
         return Cohort([entry.renamed(channels) for entry in self._entries])
+
+    def with_embedding(
+        self,
+        modality: str,
+        encoder: Encoder,
+        *,
+        window_s: float,
+        hop_s: float | None = None,
+        name: str | None = None,
+        observed: float = 1.0,
+    ) -> "Cohort":
+        """Every record with a frozen encoder's features of a signal as one more modality.
+
+        The features stand at the middles of their windows and are NaN where too little of the
+        signal was observed, so that a fit takes them as any sensor. They are made when a record is
+        read.
+
+        Warning:
+            An encoder that learns (a PCA, a network) is fitted on training subjects alone, before
+            this is called; features of everybody leak. What the features were made of is told by
+            them: `impute` leaves them out of what it imputes their own source from. A record
+            prepared alone has none: ask about `Cohort([record]).with_embedding(...)[0]`.
+
+        Args:
+            modality: whose windows are embedded; records without it are left as they are.
+            encoder: (windows (window, channel, time), samples a second) -> (window, feature); the
+                same features for a window whatever windows are beside it. Reduce a thousand
+                features to tens: each is a channel.
+            window_s: length of a window, seconds.
+            hop_s: from one window to the next; window_s when left out.
+            name: of the features as a modality; "<modality>_features" when left out.
+            observed: share of each channel's samples that a window needs; what is missing of one
+                that has them is interpolated for the encoder.
+
+        Raises:
+            ModalityError: no record has the modality, or one has the name already.
+            ArgumentError: a length or share that cannot be.
+
+        Example:
+            >>> one = Record.from_arrays({"ppg": (np.arange(500.0), 50.0)}, subject="s01")
+            >>> def mean(windows, rate_hz):
+            ...     return windows.mean(axis=2)
+            >>> more = Cohort([one]).with_embedding("ppg", mean, window_s=4.0, name="ppg_mean")
+            >>> more[0].signals["ppg_mean"].values.tolist(), more[0].signals["ppg_mean"].time.values
+            ([[99.5, 299.5]], array([2., 6.]))
+        """
+        self._known([modality])
+        name = f"{modality}_features" if name is None else name
+        if name in self.modalities:
+            raise ModalityError(
+                f"records of this cohort have a modality {name!r} already. Choose another name "
+                "for the features."
+            )
+        hop_s = window_s if hop_s is None else hop_s
+        embedding = Embedding(modality, encoder, name, window_s, hop_s, observed)
+        return Cohort([e.embedded(embedding) for e in self._entries], split=self._split)
 
     def table(self, *, observed: bool = False) -> "pd.DataFrame":
         """The index: one row a record and modality.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from latentphys.recordings.embeddings import Embedding
 from latentphys.recordings.headers import SignalHeader, headers_of
 from latentphys.recordings.record import Record
 
@@ -85,6 +86,16 @@ class LazyRecord:
             load=partial(_load_renamed, self, {m: dict(names) for m, names in channels.items()}),
         )
 
+    def embedded(self, embedding: Embedding) -> "LazyRecord":
+        """The record with features of one of its signals, made once it is read."""
+        if embedding.modality not in self.modalities:
+            return self
+        return replace(
+            self,
+            modalities=(*self.modalities, embedding.name),
+            load=partial(_load_embedded, self, embedding),
+        )
+
 
 def _same(record: Record) -> Record:
     return record
@@ -95,6 +106,10 @@ def _load_kept(lazy: LazyRecord, modalities: tuple[str, ...]) -> Record:
     # A cohort knows of waveforms and images only: texts stay.
     known = (*record.modalities, *record.images)
     return record.drop(*(name for name in known if name not in modalities))
+
+
+def _load_embedded(lazy: LazyRecord, embedding: Embedding) -> Record:
+    return embedding.added(lazy.load())
 
 
 def _load_prefixed(lazy: LazyRecord, prefix: str) -> Record:

@@ -139,6 +139,7 @@ def evaluate_cohort(fitted: Fitted, cohort: Cohort, request: Request) -> Evaluat
             tuple(request.missing),
             fitted.window_s,
             seed,
+            _derived(fitted),
         ),
         fitted.window_s,
         draws,
@@ -171,7 +172,12 @@ def calibrate_cohort(
     draws = whole_number("draws", draws, 2, "32 is usual.")
     seed = whole_number("seed", seed, 0, "Choose 0, say.")
     questions = Questions(
-        tuple(subsets_of(fitted.names, subsets)), GAPS_S, (), fitted.window_s, seed
+        tuple(subsets_of(fitted.names, subsets)),
+        GAPS_S,
+        (),
+        fitted.window_s,
+        seed,
+        _derived(fitted),
     )
     residuals: dict[Key, dict[str, list[NDArray[np.float64]]]] = {}
     for subject, pattern, ask, sample in scored(fitted, cohort, questions, draws):
@@ -241,3 +247,8 @@ def _prepared(fitted: Fitted, record: Record) -> PreparedRecord:
     prepared = fitted.prepare(record)
     known = {name: s for name, s in prepared.signals.items() if name in fitted.names}
     return replace(prepared, signals=known)
+
+
+def _derived(fitted: Fitted) -> dict[str, tuple[str, ...]]:
+    """Modality -> those made of the same signal."""
+    return {name: fitted.model.spec.derived_from(name) for name in fitted.names}

@@ -71,6 +71,8 @@ class Questions:
         missing: shares of all sensors lost in bursts, and mechanisms of loss by value.
         between_s: observed stretch between gaps.
         seed: of where gaps lie.
+        derived: modality -> those made of it, or of what it was made of: not told where it is
+            asked for.
     """
 
     subsets: tuple[Subset, ...]
@@ -78,6 +80,7 @@ class Questions:
     missing: tuple[str | float, ...] = field(default=())
     between_s: float = 16.0
     seed: int = 0
+    derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def patterns(self, record: PreparedRecord, names: Subset) -> list[Pattern]:
         """The patterns one recording allows.
@@ -101,6 +104,7 @@ class Questions:
     def _whole(self, subset: Subset, names: Subset) -> Pattern:
         """Absent sensors; with none absent, what the model makes of each sensor it is shown."""
         absent = [name for name in names if name not in subset] or list(subset)
+        absent = [m for m in absent if m in subset or not set(subset) & set(self._derived(m))]
         return Pattern("subset", subset, {}, tuple(Ask("+".join(subset), m) for m in absent))
 
     def _gaps(
@@ -113,7 +117,7 @@ class Questions:
             for k, length in enumerate(self.gaps_s)
             if (layout == k).any()
         ]
-        return Pattern("gap_s", names, {target: layout >= 0}, tuple(asks))
+        return Pattern("gap_s", self._without(names, target), {target: layout >= 0}, tuple(asks))
 
     def _dropped(
         self, record: PreparedRecord, names: Subset, share: float, rng: np.random.Generator
@@ -136,7 +140,14 @@ class Questions:
             sample_times(signal), signal.values, mechanism, SHARE_NOT_AT_RANDOM, rng
         )
         asks = (Ask(mechanism, target, where),) if where.any() else ()
-        return Pattern("missing", names, {target: where}, asks)
+        return Pattern("missing", self._without(names, target), {target: where}, asks)
+
+    def _derived(self, target: str) -> tuple[str, ...]:
+        return self.derived.get(target, ())
+
+    def _without(self, names: Subset, target: str) -> Subset:
+        """The sensors without those that were made of the target's hidden samples."""
+        return tuple(name for name in names if name not in self._derived(target))
 
 
 def subsets_of(names: Sequence[str], chosen: Sequence[Sequence[str]] | None = None) -> list[Subset]:

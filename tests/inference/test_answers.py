@@ -15,9 +15,12 @@ import torch
 from latentphys import api
 from latentphys.api import fit, load
 from latentphys.inference import answers as own
+from latentphys.inference.paths import infer_path
+from latentphys.preparation.batch import collate
 from latentphys.preparation.loading import WindowLoader
 from latentphys.preparation.prefetching import Batches
-from latentphys.preparation.tokens import TextReader
+from latentphys.preparation.tokens import TextReader, Vocabulary, ended
+from latentphys.preparation.windows import tile
 from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, FitError, ModalityError, ModelFileError
@@ -84,8 +87,18 @@ def test_the_formulas(reading: FittedModel, cohort: Cohort) -> None:
     reading = replace(reading, model=networks)
     assert reading.answers is not None
     told, reader = reading.answers, reading.answers.reader
-    paths = own._path(reading.model, reading.prepared(cohort[0]), reading.modalities, 8.0)
-    emission = reading.model.text_emission
+    record, emission = reading.prepared(cohort[0]), reading.model.text_emission
+    generator = torch.Generator().manual_seed(0)
+    paths = infer_path(reading.model, record, reading.modalities, 8.0, 16, generator).draws
+    index = tile([record], 8.0, 8.0, 12.5)
+    assert len(index) == 3  # the mean over windows as long as those it was fitted to
+    parts = []
+    for row, start in enumerate(index.start_step):
+        batch = collate([record], index, [row], reading.modalities)
+        parts.append(
+            emission.pool(paths[:, None, start : start + 100], reading.model.shapes_of(batch))
+        )
+    pooled = torch.stack(parts).mean(0)
 
     def log_prob(report: str, where: slice) -> float:
         ids = torch.from_numpy(reader.encode(report))[None]
@@ -93,7 +106,8 @@ def test_the_formulas(reading: FittedModel, cohort: Cohort) -> None:
         scored = torch.zeros_like(tokens.mask)
         scored[:, where] = True
         with torch.no_grad():
-            each = emission.log_prob(paths.unsqueeze(1), tokens, scored)
+            each = emission(pooled, tokens).log_prob(ids)
+            each = torch.where(scored, each, 0.0).sum(-1)
         return float(torch.logsumexp(each.flatten(), 0) - np.log(len(each)))
 
     phrases = ("sinus rhythm", "sinus bradycardia")
@@ -273,3 +287,20 @@ def test_masked_signals_and_masked_words_are_a_recipe(cohort: Cohort) -> None:
     assert "elbo" not in row
     assert row["mask/ecg"] != 0.0
     assert any(key.startswith("text") or "report" in key for key in row), sorted(row)
+
+
+def test_a_clinical_vocabulary_is_plugged_in_by_its_file(cohort: Cohort, tmp_path: Path) -> None:
+    """Its words are read in place of the reports' own; what it lacks is unknown, and not asked."""
+    words = "Rhythm: sinus rhythm. Rhythm: sinus bradycardia. Rhythm: asystole. STEMI: septal."
+    Vocabulary.train([ended(words)], kind="bpe").save(tmp_path / "clinical.json")
+    clinical = Vocabulary.from_file(tmp_path / "clinical.json")
+    reader = TextReader(vocabulary=clinical)
+    told = fit(cohort, text=reader, **SETTING)  # type: ignore[arg-type]
+    assert told.answers is not None
+    assert told.answers.reader.known == clinical
+    assert told.model.spec.text is not None
+    assert told.model.spec.text.size == len(clinical)
+    assert float(told.answer(cohort[0], "rhythm").sum()) == pytest.approx(1.0)
+    assert "asystole" in clinical.text
+    told.save(tmp_path / "m")
+    assert load(tmp_path / "m").answers == told.answers

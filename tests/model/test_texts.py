@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pyro
 import pytest
 import torch
 from pyro import poutine
+from scipy.stats import skew
 from torch import Tensor
 
 from latentphys.learning import terms
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
-from latentphys.model.texts import TextSpec, findings_of
+from latentphys.model.texts import TextSpec, channel_shapes, findings_of, log_spectrum
 from latentphys.preparation.batch import Batch, Tokens
 
 STOP, UNKNOWN = 3, 2
@@ -182,7 +184,7 @@ def test_the_joint_has_the_text_in_pyro_and_in_the_elbo(
     trace = poutine.trace(poutine.replay(model.model, guide)).get_trace(batch)
     trace.compute_log_prob()
     z = trace.nodes["z"]["value"]
-    expected = model.text_emission.log_prob(z, REPORTS)
+    expected = model.text_emission.log_prob(z, REPORTS, shapes=model.shapes_of(batch))
     torch.testing.assert_close(trace.nodes["w_report"]["log_prob"], expected)
     evidence = model.evidence(batch)
     assert torch.equal(guide.nodes["z"]["fn"].mean_path, model.guide_of(evidence).mean_path)
@@ -200,3 +202,86 @@ def test_the_specification_comes_back_from_json(make_model: MakeModel) -> None:
     plain = ModelSpec(sensors).to_dict()
     del plain["text"]  # as an earlier release wrote it
     assert ModelSpec.from_dict(plain).text is None
+
+
+def test_a_channels_shape_is_that_of_its_observed_samples() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 30, 3, 4, generator=generator, dtype=torch.float64).exp()
+    values[:, :, 1] *= -3.0
+    mask = torch.rand(values.shape, generator=generator) > 0.2
+    mask[1, :, 2] = False
+    found = channel_shapes(values, mask)
+    for row, channel in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
+        x = values[row, :, channel][mask[row, :, channel]].numpy()
+        expected = [np.arcsinh(skew(x)), np.log(x.std())]
+        np.testing.assert_allclose(found[row, channel], expected, rtol=1e-9)
+    assert (found[:, 0, 0] > 0.5).all()
+    assert (found[:, 1, 0] < -0.5).all()
+    assert (found[1, 2] == 0.0).all()
+    filled = torch.where(mask, values, float("nan"))
+    assert torch.equal(channel_shapes(filled, mask), found)
+    flat = channel_shapes(torch.ones_like(values), mask)
+    assert (flat == 0.0).all()
+
+
+def test_a_spectrum_peaks_where_the_path_swings_at_any_length() -> None:
+    weight = torch.ones(2, dtype=torch.float64)
+    for steps in (60, 125, 400):
+        t = torch.arange(steps, dtype=torch.float64)
+        for k in (5, 12):  # of 30 frequencies up to 0.48 cycles a step
+            z = torch.stack([torch.cos(2 * torch.pi * 0.016 * k * t), 0.1 * torch.ones_like(t)], -1)
+            found = log_spectrum(z, weight)
+            assert found.shape == (30,)
+            assert int(found.argmax()) == k - 1
+    assert torch.isfinite(log_spectrum(z[:1], weight)).all()
+    # a dimension without weight is not heard
+    loud = torch.stack([z[:, 0], torch.cos(2 * torch.pi * 0.4 * t)], -1)
+    heard = log_spectrum(loud, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(heard, log_spectrum(z, weight))
+
+
+def test_a_spectrum_is_the_sum_of_its_formula() -> None:
+    z = torch.randn(3, 70, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weight = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    centred = (z - z.mean(1, keepdim=True)).numpy()
+    lags = np.arange(-50, 51)
+    by_lag = np.array(
+        [
+            (centred[:, : 70 - abs(lag)] * centred[:, abs(lag) :] * weight.numpy()).sum((1, 2))
+            for lag in lags
+        ]
+    )
+    window = 0.5 * (1 + np.cos(np.pi * lags / 51))
+    hertz = 0.016 * np.arange(1, 31)
+    power = 2 * np.einsum("l,lb,lf->bf", window, by_lag, np.cos(2 * np.pi * np.outer(lags, hertz)))
+    expected = np.log(np.maximum(power / 2 / by_lag[50][:, None], 1e-3))
+    np.testing.assert_allclose(log_spectrum(z, weight), expected, atol=1e-9)
+
+
+def test_a_rhythm_and_a_lead_turned_over_are_told(
+    make_model: MakeModel, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(text=SPEC), make_batch()
+    emission = model.text_emission
+    z = torch.randn(3, 12, 3, dtype=torch.float64)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    mixed = emission.pool(z[:, order])
+    assert not torch.allclose(emission.pool(z), mixed)  # a mean over steps has no order
+    shapes = model.shapes_of(batch)
+    over = replace(batch, values={name: -x for name, x in batch.values.items()})
+    turned = emission.pool(z, model.shapes_of(over))
+    assert not torch.allclose(emission.pool(z, shapes), turned)
+
+
+def test_a_channel_that_is_not_observed_adds_nothing(
+    make_model: MakeModel, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(text=SPEC), make_batch()
+    z = torch.randn(3, 12, 3, dtype=torch.float64)
+    bare = model.text_emission.pool(z)
+    silent = replace(batch, mask={name: torch.zeros_like(x) for name, x in batch.mask.items()})
+    assert torch.equal(model.text_emission.pool(z, model.shapes_of(silent)), bare)
+    without = {name: own for name, own in model.shapes_of(batch).items() if name != "ecg"}
+    mask = {**batch.mask, "ecg": torch.zeros_like(batch.mask["ecg"])}
+    hidden = model.shapes_of(replace(batch, mask=mask))
+    assert torch.equal(model.text_emission.pool(z, hidden), model.text_emission.pool(z, without))
