@@ -35,6 +35,9 @@ def beside(target: Path) -> Iterator[Path]:
     Args:
         target: a file or folder; its parent folders are made.
 
+    Raises:
+        WriteError: one of its parents is a file.
+
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
@@ -43,7 +46,13 @@ def beside(target: Path) -> Iterator[Path]:
         >>> [file.name for file in folder.iterdir()]
         ['a.txt']
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise WriteError(
+            f"a file is written into a folder; {str(target.parent)!r} is a file, or lies in one. "
+            "Give another path, or move that file away."
+        ) from error
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         yield part

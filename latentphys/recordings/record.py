@@ -509,6 +509,24 @@ def _check_signal(what: str, signal: xr.DataArray, axis: str) -> None:
             f"sample times of {what} are finite seconds that strictly increase; these do not. "
             "Sort them and drop duplicates."
         )
+    _check_even(what, times, rate_of(signal))
+
+
+def _check_even(what: str, times: np.ndarray, rate_hz: float) -> None:
+    """Refuse times that a rate does not describe, to within half a sample."""
+    if math.isnan(rate_hz):
+        return
+    off = times - times[0]
+    off *= rate_hz
+    off -= np.arange(len(times))
+    np.abs(off, out=off)
+    if off.max() > 0.5:
+        first = int((off > 0.5).argmax())
+        raise RateError(
+            f"a signal with a rate has its samples 1 / rate_hz apart; {what} says {rate_hz:g} Hz "
+            f"and sample {first} lies at {times[first]:g} s, {off[first]:.3g} samples off. Correct "
+            "its rate_hz, or remove that attribute: its times then are taken as irregular."
+        )
 
 
 def _unknown_modality(modality: str, have: Iterable[str], where: str) -> LatentphysError:

@@ -10,13 +10,15 @@ import os
 import secrets
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from latentphys.recordings.beside import beside
@@ -34,12 +36,12 @@ from latentphys.recordings.reading import read
 from latentphys.recordings.schema import SCHEMA, VERSION, header, lazy_record, node
 from latentphys.recordings.zarr_format import (
     INDEX,
-    META,
     STORE,
     STORE_VERSION,
     group_attrs,
     write_tree,
 )
+from latentphys.recordings.zarr_writing import META
 
 DTYPES = ("float32", "int16")
 RECORDS = "records"
@@ -72,7 +74,7 @@ def prepare(
         target: folder of the store; new, empty, or a store of the same source.
         dtype: of signals and images: "float32", or "int16" with a scale a channel: half the room,
             and exact for samples that came from a converter of up to 16 bits.
-        workers: processes on this machine.
+        workers: processes on this machine, this one among them.
         scheduler: address of a Dask scheduler to use instead of processes of its own.
         modalities: channel name -> modality, as for `latentphys.read`.
         progress: whether to draw a bar.
@@ -227,16 +229,34 @@ def _write(job: _Job, dtype: str) -> _Result:
 def _in_processes(
     write: Callable[[_Job], _Result], jobs: Sequence[_Job], workers: int
 ) -> Iterator[_Result]:
-    """Results in the order they are ready, from processes of our own."""
+    """Results in the order they are ready, from this process and others that it starts."""
+    others = min(workers, len(jobs)) - 1
+    if others < 1:
+        yield from map(write, jobs)
+        return
     # Started afresh: a copy of this process could hold locks of threads it does not have.
     pool = ProcessPoolExecutor(
-        min(workers, max(1, len(jobs))),
+        others,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_the_leader,
+        initializer=_start_beside_the_leader,
     )
+    waiting, done = deque(jobs), SimpleQueue[Future[_Result]]()
+
+    def give(_: Future[_Result] | None = None) -> None:
+        """Have another process take the first that waits; called again when it is done with it."""
+        # A pool that is broken or shut takes no more, and the loop below is told or left.
+        with suppress(IndexError, RuntimeError):
+            future = pool.submit(write, waiting.popleft())
+            future.add_done_callback(done.put)
+            future.add_done_callback(give)
+
     try:
-        for future in as_completed([pool.submit(write, job) for job in jobs]):
-            yield future.result()
+        for _ in range(2 * others):  # one that is written and one that is next
+            give()
+        for _ in jobs:
+            # This process takes the last: the others need the time of many a record to start.
+            own = _last(waiting) if done.empty() else None
+            yield done.get().result() if own is None else write(own)
     except BrokenProcessPool as error:
         raise WriteError(
             "a process that wrote records has ended, for want of memory perhaps, or because the "
@@ -245,6 +265,23 @@ def _in_processes(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _last(waiting: deque[_Job]) -> _Job | None:
+    """The last job, taken from them; None if there is none left."""
+    try:
+        return waiting.pop()
+    except IndexError:
+        return None
+
+
+def _start_beside_the_leader() -> None:
+    """What a process that only writes does first."""
+    import numcodecs.blosc
+
+    # A process is a core: threads of several processes would get in each other's way.
+    numcodecs.blosc.use_threads = False
+    _end_with_the_leader()
 
 
 def _end_with_the_leader() -> None:
@@ -306,9 +343,11 @@ def _check_target(folder: Path, dtype: str, cohort: Cohort) -> None:
     if not folder.exists():
         return
     remedy = "Give a new folder."
+    if not folder.is_dir():
+        raise WriteError(f"a store is a folder; {str(folder)!r} is a file. {remedy}")
     if not (folder / META).is_file():
         strange = [name for name in os.listdir(folder) if name not in (RECORDS, LOCK)]
-        if strange or not folder.is_dir():
+        if strange:
             raise WriteError(f"{str(folder)!r} holds other things: {listed(strange)}. {remedy}")
         return
     attrs = group_attrs(folder)
@@ -352,7 +391,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _write_group(folder: Path, attrs: Mapping[str, Any]) -> None:
-    """A group of Zarr v3 is a folder with this file."""
+    """A group of Zarr v3 is a folder with this file, whole or not there."""
     meta = {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs)}
     with beside(folder / META) as part:
         part.write_text(json.dumps(meta), encoding="utf-8")

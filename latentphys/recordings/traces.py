@@ -12,7 +12,7 @@ from latentphys.recordings.errors import ModalityError, RateError, closest, list
 from latentphys.recordings.headers import SignalHeader
 from latentphys.recordings.modalities import UNCALIBRATED, modality_of, normal_units, own_name
 from latentphys.recordings.record import signal_array
-from latentphys.recordings.units import usual_units
+from latentphys.recordings.units import USUAL, is_voltage, usual_units
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,11 @@ def headers_of_groups(groups: Groups, duration_s: float = math.nan) -> tuple[Sig
     Args:
         groups: modality -> its channels.
         duration_s: how long all of them last; NaN when only their samples tell.
+
+    Warns:
+        UserWarning: a voltage's units are neither a voltage's nor none.
     """
+    _warn_of_odd_units(groups)
     return tuple(
         SignalHeader(
             modality=modality,
@@ -119,6 +123,25 @@ def headers_of_groups(groups: Groups, duration_s: float = math.nan) -> tuple[Sig
         )
         for modality, traces in groups.items()
     )
+
+
+def _warn_of_odd_units(groups: Groups) -> None:
+    """Say which channels of a voltage cannot be brought to its usual units."""
+    odd = [
+        f"{trace.name!r} ({modality}) in {trace.units!r}"
+        for modality, traces in groups.items()
+        for trace in traces
+        if modality in USUAL
+        and not is_voltage(units := normal_units(trace.units))
+        and units not in UNCALIBRATED
+    ]
+    if odd:
+        warnings.warn(
+            f"voltages in units that are no known voltage are read as they are: {listed(odd)}. "
+            "Records in mV or uV cannot be put beside them; scale the samples yourself with "
+            "Record.from_arrays, or say with read(path, modalities=...) that they are no voltage.",
+            stacklevel=4,
+        )
 
 
 def signal_of(
@@ -139,7 +162,8 @@ def signal_of(
     for trace in traces:
         units, factor = usual_units(modality, normal_units(trace.units))
         own.append(units)
-        rows.append(np.asarray(samples[trace.name]) * np.float32(factor))
+        row = np.asarray(samples[trace.name])
+        rows.append(row if factor == 1.0 else row * np.float32(factor))
     longest = max(row.size for row in rows)
     block = np.full((len(rows), longest), np.nan, dtype=np.result_type(np.float32, *rows))
     for i, row in enumerate(rows):

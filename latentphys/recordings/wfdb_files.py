@@ -13,6 +13,7 @@ import numpy as np
 from latentphys.recordings.errors import RateError, ReadError, UnitError, listed
 from latentphys.recordings.modalities import normal_units
 from latentphys.recordings.record import check_rate
+from latentphys.recordings.units import conversion
 
 # Bytes a sample takes.
 _BYTES = {
@@ -78,7 +79,7 @@ def scan(stem: Path) -> WfdbFile:
         ReadError: the header cannot be read; a file it names is outside its folder, missing, or
             shorter than the header says.
         RateError: its rate is not positive.
-        UnitError: a channel has two units in two segments.
+        UnitError: a channel's units in two segments are not of one kind.
     """
     header = read_header(stem)
     rate_hz = float(header.fs)
@@ -115,10 +116,11 @@ def scan(stem: Path) -> WfdbFile:
 
 
 def read_samples(file: WfdbFile) -> dict[str, np.ndarray]:
-    """Channel name -> samples (time,) in physical units, float32, NaN where there are none."""
+    """Channel name -> samples (time,) in its units, float32, NaN where there are none."""
     import wfdb
 
     whole = {c.name: _blank(file, c) for c in file.channels}
+    units = {c.name: c.units for c in file.channels}
     for segment in file.segments:
         try:
             # smooth_frames=False, or wfdb averages fast channels down to the frame rate.
@@ -128,12 +130,15 @@ def read_samples(file: WfdbFile) -> dict[str, np.ndarray]:
                 f"samples of {segment.stem.name!r} cannot be read ({error}). Its files do not fit "
                 "its header; download them again."
             ) from error
-        for name, samples, per_frame in zip(
-            _unique(part.sig_name), part.e_p_signal, part.samps_per_frame, strict=True
+        for name, samples, per_frame, unit in zip(
+            _unique(part.sig_name), part.e_p_signal, part.samps_per_frame, part.units, strict=True
         ):
             start = segment.start_frame * per_frame
             samples = samples[: whole[name].size - start]
-            whole[name][start : start + samples.size] = samples
+            factor = conversion(normal_units(unit), units[name])
+            whole[name][start : start + samples.size] = (
+                samples if factor == 1.0 else samples * factor
+            )
     return whole
 
 
@@ -304,16 +309,25 @@ def _check_same(stem: Path, before: Channel, now: Channel) -> None:
             f"a channel has one rate; {now.name!r} of {stem.name!r} has {before.rate_hz:g} and "
             f"{now.rate_hz:g} Hz in two segments. Read the segments by their own names."
         )
-    if before.units != now.units:
+    try:
+        conversion(now.units, before.units)
+    except UnitError as error:
         raise UnitError(
-            f"a channel has one unit; {now.name!r} of {stem.name!r} is {before.units} and "
-            f"{now.units} in two segments. Read the segments by their own names."
-        )
+            f"a channel has units of one kind; {now.name!r} of {stem.name!r} is {before.units!r} "
+            f"and {now.units!r} in two segments. Read the segments by their own names."
+        ) from error
 
 
 def _blank(file: WfdbFile, channel: Channel) -> np.ndarray:
     per_frame = round(channel.rate_hz / file.rate_hz)
-    return np.full(file.frames * per_frame, np.nan, dtype=np.float32)
+    try:
+        return np.full(file.frames * per_frame, np.nan, dtype=np.float32)
+    except MemoryError as error:
+        raise ReadError(
+            f"record {file.stem.name!r} does not fit into memory: its header counts "
+            f"{file.frames * per_frame} samples of {channel.name!r}. Read its segments by their "
+            "own names."
+        ) from error
 
 
 def _start_s(header: Any) -> float:

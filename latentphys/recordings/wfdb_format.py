@@ -11,18 +11,26 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
-from latentphys.recordings.errors import ModalityError, RateError, ReadError, closest, listed
-from latentphys.recordings.headers import SignalHeader
+from latentphys.recordings.errors import ReadError, listed
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import subject_in
-from latentphys.recordings.modalities import modality_of, own_name
-from latentphys.recordings.record import Record, signal_array
+from latentphys.recordings.modalities import modality_of
+from latentphys.recordings.record import Record
+from latentphys.recordings.traces import (
+    Groups,
+    Trace,
+    check_given,
+    grouped,
+    headers_of_groups,
+    signal_of,
+    units_of,
+    warn_unknown,
+)
 from latentphys.recordings.wfdb_annotations import read_annotations
 from latentphys.recordings.wfdb_beats import beats_alone, list_beats
-from latentphys.recordings.wfdb_files import Channel, WfdbFile, read_samples, scan, segment_names
+from latentphys.recordings.wfdb_files import WfdbFile, read_samples, scan, segment_names
 
 _COMMENT = re.compile(r"^\s*<?\s*([A-Za-z][\w ]{0,30}?)\s*>?\s*[:=]\s*(\S.*?)\s*$")
 _MODALITY = re.compile(r"^\s*modality of (.+): (\w+)\s*$")  # as `write_wfdb` notes it
@@ -56,26 +64,16 @@ def list_wfdb(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
     for stem in (stem for stem in stems if stem not in beats):
         parts = [stem, stem.with_name(stem.name + "n")]
         recordings[stem] = [scan(part) for part in parts if _header(part).is_file()]
-    known = [c.name for files in recordings.values() for file in files for c in file.channels]
-    for name in modalities:
-        if name not in known:
-            have = sorted(set(known))
-            raise ModalityError(
-                f"modalities maps channel {name!r}, which no record has; the channels are "
-                f"{listed(have, 20)}.{closest(name, have)}"
-            )
+    check_given(
+        modalities,
+        (c.name for files in recordings.values() for file in files for c in file.channels),
+    )
     unknown: dict[str, str] = {}
     made = []
     for stem, files in recordings.items():
-        plan = [_plan(file, modalities, unknown) for file in files]
+        plan = [_groups(file, modalities, unknown) for file in files]
         made.append(_lazy(names[stem], folder.name, files, _numerics_apart(plan)))
-    if unknown:
-        pairs = [f"{channel!r} as {modality!r}" for channel, modality in sorted(unknown.items())]
-        warnings.warn(
-            f"channels of unknown kind are read as modalities of their own: {listed(pairs)}. "
-            "Say what they are with read(path, modalities={channel: modality}).",
-            stacklevel=3,
-        )
+    warn_unknown(unknown)
     if beats:
         warnings.warn(
             f"{len(beats)} records have annotated beats and none of their signal files, "
@@ -86,33 +84,23 @@ def list_wfdb(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
     return made + [list_beats(stem, names[stem], folder.name) for stem in beats]
 
 
-Plan = dict[str, tuple[Channel, ...]]
-
-
-def _plan(file: WfdbFile, given: Mapping[str, str], unknown: dict[str, str]) -> Plan:
+def _groups(file: WfdbFile, given: Mapping[str, str], unknown: dict[str, str]) -> Groups:
     """modality -> its channels in one file; new unknown names are noted in `unknown`."""
-    found: dict[str, list[Channel]] = {}
     notes = [match for line in file.comments if (match := _MODALITY.match(line))]
     told = {match.group(1): match.group(2) for match in notes}
-    for channel in file.channels:
-        modality = given.get(channel.name) or told.get(channel.name)
-        modality = modality or modality_of(channel.base_name, channel.units)
-        if modality is None:
-            modality = unknown[channel.name] = own_name(channel.name)
-        found.setdefault(modality, []).append(channel)
-    for modality, channels in found.items():
-        rates = {channel.rate_hz for channel in channels}
-        if len(rates) > 1:
-            detail = listed(f"{c.name} at {c.rate_hz:g} Hz" for c in channels)
-            raise RateError(
-                f"a modality has one rate in a record; {modality!r} of {file.stem.name!r} has "
-                f"{detail}. Tell them apart, for instance with "
-                f"read(path, modalities={{{channels[-1].name!r}: '{modality}_2'}})."
-            )
-    return {modality: tuple(channels) for modality, channels in sorted(found.items())}
+    traces = [
+        Trace(
+            name=channel.name,
+            rate_hz=channel.rate_hz,
+            units=channel.units,
+            modality=told.get(channel.name) or modality_of(channel.base_name, channel.units) or "",
+        )
+        for channel in file.channels
+    ]
+    return grouped(traces, given, unknown, file.stem.name)
 
 
-def _numerics_apart(plans: list[Plan]) -> list[Plan]:
+def _numerics_apart(plans: list[Groups]) -> list[Groups]:
     """A numerics' modality that the waveforms have too is renamed `..._numeric`."""
     if len(plans) < 2:
         return plans
@@ -120,7 +108,7 @@ def _numerics_apart(plans: list[Plan]) -> list[Plan]:
     return [waves, {(f"{m}_numeric" if m in waves else m): c for m, c in numerics.items()}]
 
 
-def _lazy(name: str, study: str, files: list[WfdbFile], plans: list[Plan]) -> LazyRecord:
+def _lazy(name: str, study: str, files: list[WfdbFile], plans: list[Groups]) -> LazyRecord:
     attrs = _attrs(files[0].comments)
     subject = next(
         (str(attrs[key]) for key in _SUBJECT_KEYS if key in attrs), subject_in(name) or name
@@ -136,23 +124,13 @@ def _lazy(name: str, study: str, files: list[WfdbFile], plans: list[Plan]) -> La
         duration_s=max(file.duration_s for file in files),
         load=partial(_load, tuple(files), tuple(plans), name, subject, study),
         study=study,
-        units=tuple((m, _units(channels)) for m, channels in everything.items()),
+        units=tuple((m, units_of(m, channels)) for m, channels in everything.items()),
         headers=tuple(
-            _signal_header(modality, channels, file)
+            header
             for file, plan in zip(files, plans, strict=True)
-            for modality, channels in plan.items()
+            for header in headers_of_groups(plan, file.duration_s)
         ),
         start=_start(files[0]),
-    )
-
-
-def _signal_header(modality: str, channels: tuple[Channel, ...], file: WfdbFile) -> SignalHeader:
-    return SignalHeader(
-        modality=modality,
-        rate_hz=channels[0].rate_hz,
-        channels=tuple(channel.name for channel in channels),
-        units=_units(channels),
-        samples=file.frames * round(channels[0].rate_hz / file.rate_hz),
     )
 
 
@@ -166,14 +144,14 @@ def _start(file: WfdbFile) -> str:
 
 
 def _load(
-    files: tuple[WfdbFile, ...], plans: tuple[Plan, ...], name: str, subject: str, study: str
+    files: tuple[WfdbFile, ...], plans: tuple[Groups, ...], name: str, subject: str, study: str
 ) -> Record:
     signals: dict[str, xr.DataArray] = {}
     annotations: dict[str, xr.DataArray] = {}
     for file, plan in zip(files, plans, strict=True):
         samples = read_samples(file)
         for modality, channels in plan.items():
-            signals[modality] = _signal(modality, channels, samples)
+            signals[modality] = signal_of(modality, channels, samples)
         annotations |= read_annotations(file.stem, file.rate_hz)
     attrs = _attrs(files[0].comments)
     for key in _SUBJECT_KEYS:
@@ -181,27 +159,6 @@ def _load(
     if start := _start(files[0]):
         attrs["start"] = start
     return Record(signals, subject, name, study, annotations=annotations, attrs=attrs)
-
-
-def _signal(
-    modality: str, channels: tuple[Channel, ...], samples: Mapping[str, np.ndarray]
-) -> xr.DataArray:
-    signal = signal_array(
-        np.stack([samples[channel.name] for channel in channels]),
-        channels[0].rate_hz,
-        name=modality,
-        units=_units(channels),
-        labels=[channel.name for channel in channels],
-    )
-    own = [channel.units for channel in channels]
-    # BIDMC has ECG leads in mV beside uncalibrated ones ("NU"): keep what each is.
-    return signal.assign_coords(channel_units=("channel", own)) if len(set(own)) > 1 else signal
-
-
-def _units(channels: tuple[Channel, ...]) -> str:
-    """The calibrated units among the channels, if there are any: the first one's."""
-    own = [channel.units for channel in channels]
-    return next((unit for unit in own if unit not in ("", "NU")), own[0])
 
 
 def _attrs(comments: tuple[str, ...]) -> dict[str, object]:

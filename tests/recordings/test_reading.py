@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import wfdb
 
-from latentphys.recordings.errors import ModalityError, RateError, ReadError
+from latentphys.recordings.errors import (
+    ArgumentError,
+    ModalityError,
+    RateError,
+    ReadError,
+    UnitError,
+)
 from latentphys.recordings.reading import read
 
 COUNT = 1000
@@ -56,6 +62,53 @@ def test_values_units_and_missing_samples(tmp_path: Path) -> None:
     assert np.flatnonzero(np.isnan(ppg)).tolist() == list(range(10, 20))
     np.testing.assert_allclose(record.signals["ecg"].values[0], expected[:, 0], rtol=1e-6)
     assert not np.isnan(record.signals["ecg"].values).any()
+
+
+def test_voltages_come_in_their_usual_units_and_others_as_they_are(tmp_path: Path) -> None:
+    units = {"II": "uV", "V": "V", "EEG Fpz-Cz": "V", "PLETH": "V", "ABP": "mmHg"}
+    expected = write(tmp_path, "a", units)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cohort = read(tmp_path)
+    assert cohort.units == {"abp": "mmHg", "ecg": "mV", "eeg": "uV", "ppg": "V"}
+    signals = cohort[0].signals
+    assert {name: s.attrs["units"] for name, s in signals.items()} == cohort.units
+    assert "channel_units" not in signals["ecg"].coords
+    np.testing.assert_allclose(signals["ecg"].values[0], expected[:, 0] * 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(signals["ecg"].values[1], expected[:, 1] * 1e3, rtol=1e-6)
+    np.testing.assert_allclose(signals["eeg"].values[0], expected[:, 2] * 1e6, rtol=1e-6)
+    np.testing.assert_allclose(signals["ppg"].values[0], expected[:, 3], rtol=1e-6)
+
+
+def test_records_in_microvolts_and_millivolts_are_one_cohort(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "uV"})
+    write(tmp_path, "b", {"II": "mV"})
+    assert read(tmp_path).units == {"ecg": "mV"}
+
+
+def test_units_that_are_no_voltage_are_told_and_do_not_mix(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "adu"})
+    with pytest.warns(UserWarning, match=r"no known voltage are read as they are: 'II' \(ecg\) in"):
+        cohort = read(tmp_path)
+    assert cohort[0].signals["ecg"].attrs["units"] == "adu"
+    write(tmp_path, "b", {"II": "mV"})
+    with pytest.warns(UserWarning, match="in 'adu'"):
+        mixed = read(tmp_path)
+    with pytest.raises(UnitError, match="ecg is adu in 'a' and mV in 'b'"):
+        _ = mixed.units
+
+
+def test_segments_in_other_units_are_converted_or_refused(tmp_path: Path) -> None:
+    first = write(tmp_path, "s1", {"ABP": "mmHg"}, count=100)
+    second = write(tmp_path, "s2", {"ABP": "kPa"}, count=100)
+    header(tmp_path, "m", "m/2 1 125 200\ns1 100\ns2 100\n")
+    (record,) = read(tmp_path)
+    whole = np.concatenate([first[:, 0], second[:, 0] * 1000 / 133.3224])
+    np.testing.assert_allclose(record.signals["abp"].values[0], whole, rtol=1e-6)
+    assert record.signals["abp"].attrs["units"] == "mmHg"
+    write(tmp_path, "s2", {"ABP": "mV"}, count=100)
+    with pytest.raises(UnitError, match="'ABP' of 'm' is 'mmHg' and 'mV' in two segments"):
+        read(tmp_path)
 
 
 def test_halves_of_one_night_are_one_subjects(tmp_path: Path) -> None:
@@ -170,6 +223,15 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(ReadError, match="no file or folder"):
         read(tmp_path / "nowhere")
+    write(tmp_path / "bidmc", "a", {"II": "mV"})
+    with pytest.raises(ReadError, match="Did you mean 'bidmc'?"):
+        read(tmp_path / "bimdc")
+    with pytest.raises(ReadError, match=r"read by its header; 'a.dat' .* Read '.*a.hea'"):
+        read(tmp_path / "bidmc" / "a.dat")
+    with pytest.raises(ArgumentError, match="path of a folder or a recording, got ndarray"):
+        read(np.zeros(3))  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"modalities says what channels are, got list"):
+        read(tmp_path / "bidmc", modalities=["ecg"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("lost", [1, 1000])

@@ -1,5 +1,6 @@
 """Public recordings, read as a user would, against wfdb's own answer."""
 
+import shutil
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.labels import waves
 from latentphys.recordings.leaks import check_disjoint
 from latentphys.recordings.reading import read
+from latentphys.recordings.record import Record
 from latentphys.recordings.wfdb_annotations import LEADS
 
 
@@ -149,17 +151,67 @@ def test_mixed_rates_stay_apart(data_root: Path) -> None:
     assert record.duration_s == 600.0
 
 
-def test_segments_are_joined(data_root: Path) -> None:
-    folder = data_root / "wfdb_sample" / "sample-data" / "multi-segment"
-    whole = read(folder / "041s")
-    assert whole.names == ("041s",)  # its segments are no records of their own
-    ecg, abp = whole[0].signals["ecg"], whole[0].signals["abp"]
-    assert (ecg.attrs["rate_hz"], abp.attrs["rate_hz"]) == (500.0, 125.0)
-    parts = [wfdb.rdrecord(str(folder / "041s" / n), smooth_frames=False) for n in ("041s01",)]
-    np.testing.assert_array_equal(ecg.values[0, :4000], parts[0].e_p_signal[0].astype(np.float32))
-    fixed = read(folder / "fixed1")[0]
-    raw = wfdb.rdrecord(str(folder / "fixed1" / "v102s")).p_signal.astype(np.float32)
-    np.testing.assert_array_equal(fixed.signals["ecg"].values, raw[:, :2].T)
+def channels_of(record: Record) -> dict[str, np.ndarray]:
+    """Channel name -> samples (time,) of all modalities."""
+    return {
+        str(channel): row
+        for signal in record.signals.values()
+        for channel, row in zip(signal.channel.values, signal.values, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", ["041s/041s", "fixed1/v102s"])
+def test_segments_equal_those_that_wfdb_joins(data_root: Path, name: str) -> None:
+    path = data_root / "wfdb_sample" / "sample-data" / "multi-segment" / name
+    cohort = read(path.parent)
+    assert cohort.names == (path.name,)  # its segments are no records of their own
+    raw = wfdb.rdrecord(str(path), smooth_frames=False)
+    ours = channels_of(cohort[0])
+    assert set(ours) == set(raw.sig_name)
+    for channel, theirs in zip(raw.sig_name, raw.e_p_signal, strict=True):
+        np.testing.assert_array_equal(ours[channel], theirs.astype(np.float32))
+        assert np.isfinite(theirs).all()
+    assert {len(row) for row in ours.values()} == {len(row) for row in raw.e_p_signal}
+
+
+def test_a_variable_layout_equals_that_of_wfdb(data_root: Path, tmp_path: Path) -> None:
+    folder = data_root / "wfdb_sample" / "sample-data" / "multi-segment" / "p000878"
+    for file in folder.glob("3269321_*"):
+        shutil.copy(file, tmp_path)
+    # The record as published goes on for 117 hours, of which these segments are here.
+    lines = (folder / "p000878-2137-10-26-16-57.hea").read_text().splitlines()
+    head = "p000878/4 4 125 7500 16:57:09.000 26/10/2137"
+    (tmp_path / "p000878.hea").write_text("\n".join([head, *lines[1:5]]) + "\n")
+    ours = channels_of(read(tmp_path)[0])
+    raw = wfdb.rdrecord(str(folder / "p000878-2137-10-26-16-57"), sampto=7500, smooth_frames=False)
+    theirs = dict(zip(raw.sig_name, raw.e_p_signal, strict=True))
+    for channel, row in ours.items():
+        np.testing.assert_array_equal(row, theirs[channel].astype(np.float32))
+    assert np.isnan(ours["PLETH"][:3750]).all()
+    assert np.isnan(ours["II"][:5750]).all()
+    assert np.isfinite(ours["II"][5750:]).any()
+    # What no segment here has is nothing but NaN to wfdb, and no channel to us.
+    assert set(ours) == {"PLETH", "II"}
+    assert all(np.isnan(theirs[name]).all() for name in set(theirs) - set(ours))
+
+
+def test_a_gap_in_a_fixed_layout_is_not_observed(data_root: Path, tmp_path: Path) -> None:
+    folder = data_root / "wfdb_sample" / "sample-data" / "multi-segment" / "041s"
+    for file in folder.glob("041s0*"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "041g.hea").write_text("041g/3 7 125 2500\n041s01 1000\n~ 500\n041s02 1000\n")
+    with pytest.raises(AttributeError):
+        wfdb.rdrecord(str(tmp_path / "041g"), smooth_frames=False)
+    (record,) = read(tmp_path)
+    assert record.duration_s == 20.0
+    ours = channels_of(record)
+    parts = [wfdb.rdrecord(str(folder / n), smooth_frames=False) for n in ("041s01", "041s02")]
+    for i, (channel, frames) in enumerate(
+        zip(parts[0].sig_name, parts[0].samps_per_frame, strict=True)
+    ):
+        first, second = (part.e_p_signal[i].astype(np.float32) for part in parts)
+        gap = np.full(500 * frames, np.nan, dtype=np.float32)
+        np.testing.assert_array_equal(ours[channel], np.concatenate([first, gap, second]))
 
 
 def test_missing_segments_are_not_observed(data_root: Path) -> None:

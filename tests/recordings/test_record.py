@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from latentphys.recordings.errors import CohortError, LatentphysError, ModalityError, RateError
-from latentphys.recordings.record import Record
+from latentphys.recordings.record import Record, signal_array
 
 
 def make(**more: object) -> Record:
@@ -201,3 +201,25 @@ def test_a_crop_keeps_the_input_that_holds_at_its_start() -> None:
     assert late.values.tolist() == [[3.0]]
     begun = replace(record, inputs=record.inputs.isel(time=[2]))  # type: ignore[union-attr]
     assert begun.crop(1.0, 7.0).inputs is None
+
+
+def test_a_rate_that_the_times_belie_is_refused() -> None:
+    times = np.arange(1000) / 100.0
+    given = signal_array(np.zeros(1000), 100.0, name="ecg")
+    for wrong, at in (
+        (times + (times >= 4.0) * 0.02, 400),  # two samples are missing
+        (times * 1.001, 501),  # a clock that runs slow
+        (np.sort(np.random.default_rng(0).uniform(0, 10, 1000)), None),
+    ):
+        signal = given.assign_coords(time=wrong)
+        words = r"'ecg' of record 's' says 100 Hz and sample " + ("" if at is None else f"{at} ")
+        with pytest.raises(RateError, match=words):
+            Record({"ecg": signal}, "s", "s")
+        del signal.attrs["rate_hz"]
+        assert np.isnan(Record({"ecg": signal}, "s", "s").rate_hz("ecg"))
+
+
+def test_times_rounded_to_milliseconds_are_regular() -> None:
+    signal = signal_array(np.zeros(5000), 360.0, name="ecg")
+    rounded = signal.assign_coords(time=np.round(signal.time.values + 0.25, 3))
+    assert Record({"ecg": rounded}, "s", "s").rate_hz("ecg") == 360.0

@@ -207,6 +207,24 @@ def test_several_processes_give_the_same_store(source: Path, tmp_path: Path) -> 
     assert files[0] == files[1]
 
 
+def test_one_process_does_what_no_other_has_begun(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "lead.py").write_text(f"""
+import latentphys.recordings.store as s
+inner, done = s._write, []
+def write(job, dtype):
+    done.append(job.entry.record)
+    return inner(job, dtype)
+if __name__ == "__main__":
+    s._write = write
+    s.prepare({str(source)!r}, {str(tmp_path / "store")!r}, workers=2, progress=False)
+    assert done and done == sorted(done, reverse=True), done
+    assert "sim000" not in done, done
+""")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    subprocess.run([sys.executable, tmp_path / "lead.py"], env=environment, check=True)
+    assert_holds(tmp_path / "store", source)
+
+
 def test_a_dask_cluster_is_used(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +245,7 @@ def test_a_process_that_ends_is_told(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Run in the worker in place of the writing: it ends as if it were killed.
-    monkeypatch.setattr(latentphys.recordings.store, "_end_with_the_leader", os.abort)
+    monkeypatch.setattr(latentphys.recordings.store, "_start_beside_the_leader", os.abort)
     with pytest.raises(WriteError, match=r"has ended, for want of memory .* with fewer workers"):
         prepare(source, tmp_path / "store", workers=2, progress=False)
     prepare(source, tmp_path / "store", progress=False)
@@ -277,6 +295,10 @@ def test_targets_that_are_something_else_are_refused(source: Path, tmp_path: Pat
     with pytest.raises(WriteError, match=r"holds other things: thesis.txt. Give a new folder"):
         prepare(source, full, progress=False)
     assert os.listdir(full) == ["thesis.txt"]
+    with pytest.raises(WriteError, match="a store is a folder; .* is a file. Give a new folder"):
+        prepare(source, full / "thesis.txt", progress=False)
+    with pytest.raises(WriteError, match="a file is written into a folder; .* is a file, or lies"):
+        read(source)[0].write(full / "thesis.txt" / "a.nc")
     with pytest.raises(WriteError, match="not a store of version 1"):
         prepare(source, source / "sim000.zarr", progress=False)
     prepare(source, store, progress=False)
