@@ -407,14 +407,16 @@ class FittedModel:
         """What the model follows and what it ignores, each beside a control, in words.
 
         leakage: someone or something here was in training. collapse: the posterior is the prior.
-        dominance: sensors that are not heard. lag: delays that fusion erases. dose: gain, noise
-        and clock move the state, or the heart's rate does not. responsive: probes of rates and
-        transit times in new people. identity: people known by gain; devices, wards, rates.
-        pairing: imputed sensors that are of nobody.
+        dominance: sensors that are not heard. lag: delays that fusion erases. dose: gain, noise,
+        clock, lead placement, filter or sampling rate move the state, or heart rate, PR or QT do
+        not by as much as they were changed. responsive: probes of rates, transit times, marked
+        PR, QRS and QT, and sleep stages in new people. identity: people known by gain; devices,
+        wards, rates. pathology: findings of reports, and the nuisances that look like them.
+        pairing: imputed sensors that are of nobody. shuffled: labels told without any order.
 
         Warning:
-            The verdict goes by the estimate; the interval says how sure it is. The middle four
-            minutes of each record are looked at.
+            The verdict goes by the whole 95 % interval over people: "unsure" is not "fine". The
+            middle four minutes of each record are looked at, the middle one for PR and QT.
 
         Args:
             cohort: people the model was not fitted with.

@@ -9,8 +9,10 @@ t_m the steepest point of the wave's outer flank and t_r a point well beyond its
 
 Warning:
     One set of landmarks a recording: a rhythm that changes shape from beat to beat, a P wave that
-    is not tied to the QRS, or a U wave, is beyond it. Against the marks of LUDB, lead II, see
-    `benchmarks/delineation.py`; the figures are in its docstring.
+    is not tied to the QRS, or a U wave, is beyond it. Against the marks of LUDB (lead II, 150
+    people) half of the intervals are within 24 ms (PR), 22 (QRS) and 16 (QT), a tenth off by 74
+    to 102, and fibrillation is given P waves (`benchmarks/delineation.py`). It says roughly where
+    waves are, so that one can be moved whole; it does not measure a person.
 
 References:
     Zhang, Manriquez, Medigue, Papelier and Sorine (2006), An algorithm for robust and efficient

@@ -32,7 +32,8 @@ TRUE = Landmarks(-0.21, -0.11, -0.04, 0.04, 0.18, 0.38)
 def bump(t: np.ndarray, start: float, stop: float) -> np.ndarray:
     """Half a raised cosine between two times, 0 elsewhere."""
     inside = (t > start) & (t < stop)
-    return np.where(inside, 0.5 - 0.5 * np.cos(2 * np.pi * (t - start) / (stop - start)), 0.0)
+    turn = 2 * np.pi * (t - start) / max(stop - start, 1e-9)
+    return np.where(inside, 0.5 - 0.5 * np.cos(turn), 0.0)
 
 
 def drawn(beats: np.ndarray = BEATS, marks: Landmarks = TRUE, rate_hz: float = RATE) -> Record:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from latentphys.trust.audits.case import Case
 from latentphys.trust.audits.edits import shuffled
-from latentphys.trust.audits.finding import Finding, Verdict, not_tested
+from latentphys.trust.audits.finding import Finding, judged, not_tested
 from latentphys.trust.audits.responsive import LEAST_PEOPLE, LEAST_SKILL, known, probe_errors
 from latentphys.trust.audits.truths import truths
 
@@ -42,7 +42,7 @@ def shuffling(case: Case) -> list[Finding]:
     worst = max(told, key=lambda name: told[name][0][0] / told[name][1])
     (value, low, high), whole_skill = told[worst]
     most = max(LEAST_SKILL, MOST_KEPT * whole_skill)
-    verdict: Verdict = "worry" if low > most else "fine" if value <= most else "unsure"
+    verdict = judged(low, high, most=most)
     title = worst.replace("_", " ")
     words = (
         f"Of shuffled samples a probe explains {value:.0%} of {title}, of true ones "

@@ -69,7 +69,8 @@ def _finding(case: Case, records: list[_Dosed], name: str) -> Finding:
         return not_tested(f"dose: {shown}", hypothesis, why)
     slope, low, high = (float(x) for x in case.bootstrap.bounds(_slopes(own[1])))
     astray = float(mean_of(_slopes(own[2])))
-    control = _told(case.untrained, found[:CONTROLS], name)
+    dosed = [one for one in found if one.record.subject in told]
+    control = _told(case.untrained, dosed[:CONTROLS], name)
     verdict = judged(low, high, LEAST_SLOPE, MOST_SLOPE)
     words = (
         f"Of 40 ms more {shown} the ECG read off the state shows {40 * slope:.0f}, and "
@@ -115,7 +116,7 @@ def _told(case: Case, records: list[_Dosed], name: str) -> dict[str, list[Array]
     people: dict[str, list[Array]] = {}
     for own in records:
         edits = [lengthened(own.record, name, dose, own.beats, own.marks) for dose in DOSES_S]
-        if min(share for _, share in edits) < LEAST_CHANGED:
+        if min(share for _, share in edits) < LEAST_CHANGED:  # the same for trained and untrained
             continue
         before = case.encoded(own.record)
         paths = before.paths(before.names)
