@@ -70,7 +70,7 @@ class FinetuningPlan:
         resilience: the resilient loss; None for the loss of every sensor alone.
         class_weight: (class,); None for the same weight.
         batch_size: units a step.
-        learning_rate: of the head, decaying to 0 by a cosine.
+        learning_rate: of the head, decaying to 0 by a cosine; a network takes half of it.
         model_rate: of encoders and guide.
         weight_decay: of AdamW.
         checks: how often the held-out subjects are asked.
@@ -327,11 +327,12 @@ class _Run:
         self, source: _Live | _Fixed, head: TaskHead, training: Lesson, plan: FinetuningPlan
     ) -> None:
         self.source, self.head, self.training, self.plan = source, head, training, plan
-        groups = [{"params": list(head.parameters()), "lr": plan.learning_rate}]
+        rate = plan.learning_rate * (0.5 if head.spec.widths else 1.0)
+        groups = [{"params": list(head.parameters()), "lr": rate}]
         moved = [weight for part in source.moves for weight in part.parameters()]
         if moved:
             groups.append({"params": moved, "lr": plan.model_rate})
-        self.rates = [plan.learning_rate, plan.model_rate][: len(groups)]
+        self.rates = [rate, plan.model_rate][: len(groups)]
         self.optimiser = torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
         self.rows = _rows(training, plan)
         weight = plan.class_weight

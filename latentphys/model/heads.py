@@ -107,6 +107,8 @@ class TaskHead(nn.Module):
         if spec.widths:
             self.network = StepPyramid(2 * spec.latent_dim, spec.widths, spec.dropout)
             width = spec.widths[-1]
+            # Without it features and the errors they cause drive one another up.
+            self.level = nn.LayerNorm(spec.widths[0])
             self.hidden = nn.Linear(figures + 2 * spec.widths[0], width)
         self.drop = ByteDropout(spec.dropout if spec.widths else 0.0)
         self.out = nn.Linear(width, spec.outputs)
@@ -143,7 +145,7 @@ class TaskHead(nn.Module):
         figures = self.figures(steps, inside)
         if self.network is None:
             return self.of_figures(figures)
-        seen = self.network(torch.where(inside.unsqueeze(-1), steps, 0.0))
+        seen = self.level(self.network(torch.where(inside.unsqueeze(-1), steps, 0.0)))
         mean, variance = _moments(seen, inside)
         own = [(figures - self.centre) / self.spread, mean, 0.5 * torch.log(variance + TINY)]
         h = F.silu(self.hidden(torch.cat(own, dim=-1)))

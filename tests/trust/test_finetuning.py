@@ -13,7 +13,7 @@ import torch
 
 from latentphys.api import fit, load
 from latentphys.learning.finetuning import FinetuningPlan, Lesson, finetune
-from latentphys.learning.task_terms import Resilience
+from latentphys.learning.task_terms import Resilience, gaussian
 from latentphys.learning.units import Units, outputs_of
 from latentphys.model.heads import HeadSpec, TaskHead
 from latentphys.plotting.assessment import plot_assessment
@@ -384,3 +384,31 @@ def test_errors_say_what_to_do(base: FittedModel, tuned: FittedModel, people: Co
         strange.assess(people[6:], named(people[6:], ["a", "c"]))
     with pytest.raises(LabelError, match="labels that have no name; pass those"):
         strange.assess(people[6:])
+
+
+def test_a_network_learns_a_frequency_and_does_not_run_away() -> None:
+    """From paths alone: what oscillates faster has the larger label, whatever its height."""
+    rng = torch.Generator().manual_seed(0)
+    hz = 0.15 + 0.35 * torch.rand(96, generator=rng)
+    time = torch.arange(100) / 12.5
+    phase = 6.28 * torch.rand(96, 3, generator=rng)
+    height = 0.5 + 2.0 * torch.rand(96, 1, 3, generator=rng)
+    wave = height * torch.sin(6.28 * hz[:, None, None] * time[:, None] + phase[:, None])
+    steps = torch.cat([wave, torch.full_like(wave, -2.0)], dim=-1)
+    inside, y = torch.ones(96, 100, dtype=torch.bool), (hz - hz.mean()) / hz.std()
+    torch.manual_seed(0)
+    head = TaskHead(HeadSpec("number", 0, 3, (16, 16, 16)))
+    head.standardise(head.figures(steps[:64], inside[:64]))
+    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    largest = 0.0
+    for _ in range(60):
+        f, h = head(steps[:64], inside[:64])
+        optimiser.zero_grad()
+        gaussian(f, y[:64], 0.5).mean().backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimiser.step()
+        largest = max(largest, float(h.detach().abs().max()))
+    with torch.no_grad():
+        error = head.eval()(steps[64:], inside[64:]).f[:, 0] - y[64:]
+    assert largest < 30.0
+    assert float((error**2).mean()) < 0.5
