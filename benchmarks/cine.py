@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from rows.tally import Array, Tally, explained, share, table
-from rows.windows import embedded, labelled, mean_of
+from rows.windows import mean_of
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
@@ -145,21 +145,33 @@ def probe(
         row.setdefault("90 % covers", Tally(share)).add(who, covered)
 
 
+def windows_of(
+    fit: FittedModel, side: lp.Cohort, given: Sequence[str]
+) -> tuple[Array, dict[str, Array], list[str]]:
+    """Embeddings of windows, what was true in them, and whose they are."""
+    rows = fit.embed(side, unit="window", given=given)
+    records = {record.record: record for record in side}
+    spans = [
+        (records[str(name)], float(start), float(start) + fit.window_s)
+        for name, start in zip(rows["record"].values, rows["start_s"].values, strict=True)
+    ]
+    truths = {name: np.array([mean_of(name)(*span) for span in spans]) for name in ASKED}
+    return np.asarray(rows.values, np.float64), truths, [str(x) for x in rows["subject"].values]
+
+
 def add_phenotypes(
     rows: dict[str, Rows], fits: dict[str, FittedModel], sides: Sequence[lp.Cohort], seed: int
 ) -> None:
     """Probes of every model, given each sensor it knows, a table a phenotype."""
     for name, fit in fits.items():
-        ways = [(sensor,) for sensor in fit.modalities]
-        ways += [fit.modalities] if len(fit.modalities) > 1 else []
-        for given in ways:
-            kept = [side.keep(*fit.modalities) for side in sides]
-            x = [embedded(fit, side, given) for side in kept]
+        kept = [side.keep(*fit.modalities) for side in sides]
+        ways = {(sensor,) for sensor in fit.modalities} | {fit.modalities}
+        for given in sorted(ways):
+            (x, y, own), (test, truth, people) = (windows_of(fit, side, given) for side in kept)
+            people = [f"{seed}/{who}" for who in people]
             for asked in ASKED:
-                (y, own), (truth, people) = (labelled(fit, s, mean_of(asked)) for s in kept)
                 row = rows.setdefault(asked, {}).setdefault(f"{' + '.join(given)}: {name}", {})
-                people = [f"{seed}/{who}" for who in people]
-                probe((x[0], y, own), (x[1], truth, people), row)
+                probe((x, y[asked], own), (test, truth[asked], people), row)
 
 
 def main() -> None:

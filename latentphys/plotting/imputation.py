@@ -6,6 +6,7 @@ from typing import Any
 
 import xarray as xr
 
+from latentphys.plotting.cine import plot_cine
 from latentphys.plotting.style import MODEL, TRUTH, panels, span
 from latentphys.recordings.record import Record
 
@@ -19,15 +20,19 @@ def plot_imputation(
     """Draw what `FittedModel.impute` gives for one record.
 
     Args:
-        imputed: Dataset with mean, lower, upper and draws.
+        imputed: Dataset with mean, lower, upper and draws; of images it is drawn by `plot_cine`.
         truth: the record, or the signal itself (channel, time); None draws no truth.
-        start_s, stop_s: the stretch to draw, seconds; 16 s when `stop_s` is left out.
+        start_s, stop_s: the stretch to draw, seconds; 16 s, of images 1 s, when `stop_s` is left
+            out.
 
     Returns:
         Matplotlib Axes, (channel,).
     """
-    stop_s = start_s + 16.0 if stop_s is None else stop_s
     name, percent = imputed.attrs["modality"], 100 * imputed.attrs["level"]
+    if "y" in imputed.dims:
+        frames = truth.images.get(name) if isinstance(truth, Record) else truth
+        return plot_cine(imputed, frames, start_s, stop_s)
+    stop_s = start_s + 16.0 if stop_s is None else stop_s
     if isinstance(truth, Record):
         truth = truth.signals.get(name)
     title = f"{imputed.attrs['record']}: {name} given {imputed.attrs['given']}"

@@ -10,6 +10,7 @@ after this file needs to know of images but their encoder and their emission.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -37,7 +38,7 @@ class PixelGrid:
         """Of one frame."""
         return self.shape[0] * self.shape[1]
 
-    def coords(self) -> dict[str, tuple[str, NDArray[np.float64], dict[str, str]]]:
+    def coords(self) -> dict[str, tuple[str, NDArray[Any], dict[str, str]]]:
         """Centres of the pixels, from the image's edge, as coordinates y and x."""
         return {
             name: (name, (np.arange(count) + 0.5) * step, {"units": self.units})

@@ -146,12 +146,10 @@ def _record(
         )
     truth, images = _truth(state, systole, seconds), {}
     if systole is not None and ventricle is not None:
-        beats = beats_of(ventricle, systole)
-        truth = truth.assign(_of_ventricle(ventricle, beats, state, systole, truth["time"].values))
-        if of_scan.random() >= absent:
-            time = np.arange(math.floor(seconds * rates["cine"])) / rates["cine"]
-            volume = volume_at(beats, state, systole, time)
-            images["cine"] = _seen(ventricle, state, volume, time, (nuisance, of_scan))
+        time = np.arange(math.floor(seconds * rates["cine"])) / rates["cine"]
+        scan = (absent, nuisance, of_scan)
+        told, images = _in_scanner(ventricle, state, systole, (truth["time"].values, time), scan)
+        truth = truth.assign(told)
     ticks = np.arange(math.floor(seconds * INPUT_HZ)) / INPUT_HZ
     drive = np.interp(ticks, state.time, state.drive)[None]
     return Record(
@@ -208,6 +206,23 @@ def _heard(
     """Heart sounds through a stethoscope."""
     sound = sounds.pcg(state, systole, sounds.Chest.draw(rng), time, rng)
     return sounds.stethoscope(sound, state, 1.0 / (time[1] - time[0]), nuisance, rng)
+
+
+def _in_scanner(
+    ventricle: Ventricle,
+    state: Physiology,
+    systole: Systole,
+    times: tuple[np.ndarray, np.ndarray],
+    scan: tuple[float, float, np.random.Generator],
+) -> tuple[dict[str, tuple[str, np.ndarray, dict[str, str]]], dict[str, xr.DataArray]]:
+    """What the ventricle adds to the truth, and its cine unless that is absent."""
+    absent, nuisance, rng = scan
+    beats, (of_truth, of_frames) = beats_of(ventricle, systole), times
+    told = _of_ventricle(ventricle, beats, state, systole, of_truth)
+    if rng.random() < absent:
+        return told, {}
+    volume = volume_at(beats, state, systole, of_frames)
+    return told, {"cine": _seen(ventricle, state, volume, of_frames, (nuisance, rng))}
 
 
 def _seen(

@@ -124,6 +124,35 @@ class MeanBaseline(Baseline):
         return self._marginal.predict(record)
 
 
+class MeanFrame(Baseline):
+    """x_ti ~ N(mu_i, sigma_i^2): of images, the marginal of each pixel in training."""
+
+    def __init__(self) -> None:
+        """Nothing is chosen; `fit` finds the moments."""
+        self._moments: tuple[Array, Array] | None = None
+        self._target = ""
+
+    def fit(
+        self, records: Sequence[PreparedRecord], target: str, given: Sequence[str] = ()
+    ) -> MeanFrame:
+        signals = [record.signals[target] for record in with_target(records, target)]
+        frames = np.concatenate([s.values.reshape(-1, s.pixels) for s in signals])
+        seen = np.isfinite(frames)
+        count = np.maximum(seen.sum(0), 1)
+        mean = np.where(seen, frames, 0.0).sum(0, dtype=np.float64) / count
+        variance = np.where(seen, (frames - mean) ** 2, 0.0).sum(0, dtype=np.float64) / count
+        self._moments, self._target = (mean, np.sqrt(variance)), target
+        return self
+
+    def predict(self, record: PreparedRecord) -> tuple[Array, Array]:
+        if self._moments is None:
+            raise _unfitted(self)
+        signal = record.signals.get(self._target)  # one frame where the record has none
+        samples = len(self._moments[0]) if signal is None else signal.values.shape[1]
+        mean, sd = (np.resize(moment, (1, samples)) for moment in self._moments)
+        return mean, sd
+
+
 @dataclass(frozen=True)
 class _Filter:
     """x_t ~ N(intercept + sum_k kernel[:, k] . y_{t+k}, sd^2)."""

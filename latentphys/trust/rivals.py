@@ -15,6 +15,7 @@ from latentphys.trust.baselines import (
     LastObservation,
     LinearInterpolation,
     MeanBaseline,
+    MeanFrame,
     RidgeBaseline,
 )
 from latentphys.trust.kalman_baseline import KalmanBaseline
@@ -30,6 +31,8 @@ FOLDS = 3
 class Rivals:
     """Baselines fitted to some records, each when it is first asked.
 
+    Of images the mean is the mean frame; the other baselines neither tell images nor look at them.
+
     Args:
         records: prepared records of people other than those scored.
         names: the model's sensors.
@@ -41,13 +44,16 @@ class Rivals:
     ) -> None:
         self._records, self._names, self._clock_hz = list(records), tuple(names), clock_hz
         self._fitted: dict[tuple[str, ...], Any] = {}
+        seen = (item for record in self._records for item in record.signals.items())
+        self._images = {name for name, signal in seen if signal.grid is not None}
 
     def predict(
         self, record: PreparedRecord, patterns: Sequence[Pattern]
     ) -> list[dict[tuple[str, str], Moments]]:
         """For each pattern, (method, target) -> mean and SD (channel, time)."""
         versions = [pattern.applied(record) for pattern in patterns]
-        kalman = self._fit(("kalman",), self._kalman)
+        waves = set(self._names) - self._images
+        kalman = self._fit(("kalman",), self._kalman) if waves else None
         smoothed = None
         if kalman is not None:
             smoothed = kalman.smooth(record, versions, [set(p.given) for p in patterns])
@@ -58,17 +64,20 @@ class Rivals:
                 for method, baseline in self._ones(pattern, target).items():
                     if baseline is not None:
                         own[method, target] = _as_wide(baseline.predict(version), record, target)
-                if kalman is not None and smoothed is not None:
+                if kalman is not None and smoothed is not None and target not in self._images:
                     own["kalman", target] = kalman.predict(record, target, smoothed[k])
             answers.append(own)
         return answers
 
     def _kalman(self) -> KalmanBaseline:
-        return KalmanBaseline(self._clock_hz).fit(self._records, self._names)
+        names = [name for name in self._names if name not in self._images]
+        return KalmanBaseline(self._clock_hz).fit(self._records, names)
 
     def _ones(self, pattern: Pattern, target: str) -> dict[str, Baseline | None]:
         """Those that apply: nothing interpolates a sensor that is not there at all."""
-        others = tuple(name for name in pattern.given if name != target)
+        if target in self._images:
+            return {"mean": self._baseline(MeanFrame, target)}
+        others = tuple(n for n in pattern.given if n != target and n not in self._images)
         found = {"mean": self._baseline(MeanBaseline, target)}
         if others:
             found["ridge"] = self._baseline(lambda: RidgeBaseline(rows=RIDGE_ROWS), target, others)

@@ -24,6 +24,8 @@ def _cohort(name: str) -> Cohort:
         return simulate(subjects=2, minutes=0.5, seed=1, absent=0.0, pcg_rate_hz=1000.0).keep(
             "ecg", "pcg"
         )
+    if name == "dropfuse":
+        return simulate(2, 0.3, seed=1, absent=0.0, cine_rate_hz=12.5).keep("ecg", "cine")
     if name in ("sleepfm", "physioomni"):
         return simulate_night(2, minutes=2.0, seed=1, absent=0.0).keep("eeg", "eog", "ecg")
     return simulate(subjects=2, minutes=0.5, seed=1, absent=0.0)
