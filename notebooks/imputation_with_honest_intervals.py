@@ -44,7 +44,7 @@ small = subjects < 12
 
 everyone = lp.simulate(subjects=subjects, minutes=1 if small else 2, seed=0, absent=0.0)
 everyone = everyone.keep("ecg", "ppg", "resp")
-fitted_to, others = everyone.split(test=0.7, seed=0)
+fitted_to, others = everyone.split(test=0.6, seed=0)
 calibrated_on, tested_on = others.split(test=0.3, seed=0)
 len(fitted_to.subjects), len(calibrated_on.subjects), len(tested_on.subjects)
 
@@ -63,41 +63,41 @@ record = tested_on[0]
 imputed = fit.impute(record, "ppg", given=["ecg", "resp"])
 lp.plot_imputation(imputed, fit.filtered(record, "ppg"), start_s=20, stop_s=30)
 # %% [markdown]
-# Does it? One recording proves nothing either way, so ask for every missing pattern of all test
-# people: each sensor absent, given each set of the others, and gaps in an otherwise complete
-# recording. The last column but the skills says what the 90 % interval covers.
-
-# %%
-patterns = dict(gaps_s=(1.0, 4.0), draws=16)
-before = fit.evaluate(tested_on, **patterns)
-before
-
-# %% [markdown]
-# Above: what intervals at 50, 80, 90 and 95 % cover, by pattern (thin lines are people); on the
-# diagonal they keep their promise, below it they claim too much. Underneath: where the truth falls
-# among the model's predictions. Flat is calibrated, a valley is too narrow, a hill is too wide.
-
-# %%
-lp.plot_calibration(before)
-# %% [markdown]
+# Does it? One recording proves nothing either way.
+#
 # ## The repair
 #
 # The people set aside tell how far off the model is, in units of its own predicted spread, for each
-# pattern by itself. The interval becomes mean $\mp\,q\,$sd with $q$ from them: every person weighs
-# the same, however long the recording, because it is the next *person* the promise is made to.
+# missing pattern by itself: each sensor absent, given each set of the others; gaps in an otherwise
+# complete recording; sensors that are shown. The interval becomes mean $\mp\,q\,$sd with $q$ from
+# them: every person weighs the same, however long the recording, because it is the next *person*
+# the promise is made to.
 
 # %%
-honest = fit.calibrate(calibrated_on, draws=16)
+draws = 8 if small else 16
+honest = fit.calibrate(calibrated_on, draws=draws)
 print(honest.calibration.table())
 
 # %% [markdown]
 # A calibrated normal distribution would have the factors 0.67, 1.28, 1.64 and 1.96. Larger ones say
 # that the model was too sure of that pattern, smaller ones that it was too modest.
 #
-# Now the test people again. Dashed lines are the repaired intervals.
+# ## Does the promise hold?
+#
+# The test people, whom neither the model nor its repair has seen. One evaluation scores every
+# pattern beside baselines, and counts what the intervals cover before and after.
 
 # %%
-after = honest.evaluate(tested_on, **patterns)
+after = honest.evaluate(tested_on, gaps_s=(2.0,), draws=draws)
+after
+
+# %% [markdown]
+# Above: what intervals at 50, 80, 90 and 95 % cover, by pattern (thin lines are people). On the
+# diagonal they keep their promise, below it they claim too much. Solid lines are the model's own
+# intervals, dashed ones the repaired. Underneath: where the truth falls among the model's
+# predictions. Flat is calibrated, a valley is too narrow, a hill is too wide.
+
+# %%
 lp.plot_calibration(after)
 # %%
 table = after.to_dataframe().query("predictor == 'latentphys' and group == 'subset'")
@@ -107,7 +107,7 @@ covered.pivot_table(index=["label", "target"], columns="score", values="estimate
 # %% [markdown]
 # With a handful of test people the figures wobble by several points around the promise, which is
 # about the average over people; `benchmarks/coverage.py` splits the same people again and again to
-# see that average. The same second of the same person, with the interval repaired:
+# see that average. The same seconds of the same person, with the interval repaired:
 
 # %%
 repaired = honest.impute(record, "ppg", given=["ecg", "resp"])
@@ -164,7 +164,7 @@ rows = []
 for one in tested_on:
     marked = one.truth["breathing_rate"]
     for name, model in (("draws", fit), ("repaired", honest)):
-        rates = model.breathing_rate(one, given=["ecg", "ppg"], draws=16)
+        rates = model.breathing_rate(one, given=["ecg", "ppg"], draws=draws)
         true = [
             float(marked.sel(time=slice(a, b)).mean())
             for a, b in zip(rates.start_s.values, rates.stop_s.values, strict=True)
@@ -185,7 +185,7 @@ rates.groupby("interval")[["covers", "width [1/min]"]].mean().round(2)
 # %%
 sure, wrong = [], []
 for one in tested_on:
-    told = fit.impute(one, "ppg", given=["ecg", "resp"], draws=16)
+    told = fit.impute(one, "ppg", given=["ecg", "resp"], draws=draws)
     scale = float(fit.filtered(one, "ppg").std())
     error = ((told["mean"] - fit.filtered(one, "ppg")) / scale) ** 2
     second = told.time.astype(int).rename("second")

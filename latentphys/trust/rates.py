@@ -187,3 +187,28 @@ class RateIntervals:
         """Lower and upper rate of each window, not below 0."""
         lower, upper = self.conformal.interval(rates.centre, rates.spread, level)
         return np.maximum(lower, 0.0), upper
+
+
+def left_out_intervals(people: Mapping[str, Rates], level: float = 0.9) -> tuple[float, float]:
+    """Coverage and width of repaired intervals, each person's made from all the others.
+
+    Args:
+        people: subject -> rates with annotated ones, of people the model was not fitted with.
+        level: of the intervals.
+
+    Returns:
+        Means over people of the share of windows covered and of the width, breaths a minute.
+
+    Raises:
+        FitError: fewer than two people.
+    """
+    covered, widths = [], []
+    for name, own in people.items():
+        repair = RateIntervals.of({k: rates for k, rates in people.items() if k != name})
+        lower, upper = repair.interval(own, level)
+        known = np.isfinite(own.score)
+        if known.any():
+            inside = (lower <= own.annotated) & (own.annotated <= upper)
+            covered.append(float(inside[known].mean()))
+            widths.append(float((upper - lower)[known].mean()))
+    return float(np.mean(covered)), float(np.mean(widths))

@@ -10,7 +10,7 @@ import pytest
 
 from latentphys.recordings.errors import FitError
 from latentphys.trust.conformal import GUARANTEES, KEPT, SubjectConformal
-from latentphys.trust.rates import RateIntervals, Rates, rates_of_draws
+from latentphys.trust.rates import RateIntervals, Rates, left_out_intervals, rates_of_draws
 
 
 def test_one_score_a_subject_is_ordinary_split_conformal() -> None:
@@ -129,6 +129,9 @@ def test_rates_of_draws_that_agree_on_a_wrong_rate_are_repaired() -> None:
         narrow = people[name].spread - 1.0
         assert narrow.max() < 1.0  # the draws themselves hardly differ
     assert np.mean(found) >= 0.8
+    covered, width = left_out_intervals(people, 0.8)
+    assert covered == pytest.approx(0.8, abs=0.1)
+    assert width > 4.0
 
 
 def test_windows_without_a_rate_are_left_out() -> None:

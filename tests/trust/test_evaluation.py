@@ -18,6 +18,7 @@ from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, ModalityError, SplitError
 from latentphys.recordings.record import Record, rate_of
+from latentphys.recordings.simulation import simulate
 from latentphys.trust.asking import answers
 from latentphys.trust.breathing import breathing_rate
 from latentphys.trust.missingness import bursts, gap_layout, not_at_random
@@ -384,3 +385,15 @@ def test_a_breathing_rate_is_repaired_where_breaths_were_marked(
     unmarked = Cohort([replace(record, annotations={}) for record in known])
     bare = unseen_fit.calibrate(unmarked, draws=6, subsets=[["ppg"]])
     assert bare.breathing_rate(new, draws=6).attrs["calibration"] == ""
+
+
+def test_another_device_is_evaluated_at_its_own_rate(
+    unseen_fit: FittedModel, people: Cohort
+) -> None:
+    others = simulate(2, 0.5, seed=9, absent=0.0, ppg_rate_hz=200.0, resp_rate_hz=50.0)
+    others = others.keep("ppg", "resp").prefixed("ward_")
+    found = unseen_fit.evaluate(others, training=people, gaps_s=(1.0,), draws=4)
+    assert found.attrs["subjects"] == sorted(others.subjects)
+    whole = found["subset"].estimate.sel(score="crps", subset="ppg", target="resp")
+    assert np.isfinite(whole.sel(predictor=["latentphys", "mean", "ridge", "kalman"])).all()
+    assert np.isfinite(found["gap_s"].skill.sel(score="crps", predictor="linear")).all()
