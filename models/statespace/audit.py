@@ -7,12 +7,7 @@ The middle 96 seconds of each of eight people; a minute and a half of one proces
 
 import argparse
 import os
-import sys
 from pathlib import Path
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parent))
 
 from train import people
 
@@ -20,6 +15,7 @@ import latentphys as lp
 from latentphys.recordings.beside import beside
 from latentphys.trust.audits.audit import Audit
 
+HERE = Path(__file__).parent
 SHOWN_S = 96.0
 
 
