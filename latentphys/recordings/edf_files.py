@@ -163,6 +163,12 @@ def _checked(path: Path, layout: _Layout, size: int) -> _Layout:
             f"{listed(map(str, layout.counts))} samples; both are positive. "
             "Download it again."
         )
+    sampled = [label for label in layout.labels if not label.endswith(" Annotations")]
+    if sampled and layout.record_s == 0:
+        raise ReadError(
+            f"signals of {path.name} ({listed(sampled)}) need records that last; its header gives "
+            "0 s, as files of annotations alone have it. It is damaged: download it again."
+        )
     have = (size - len(layout.header)) // layout.record_bytes
     records = have if layout.records == -1 else layout.records  # -1: it was still recording
     if records < 1 or have < records:

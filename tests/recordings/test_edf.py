@@ -316,6 +316,15 @@ def test_a_file_cut_short_is_refused_before_it_is_read(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_signals_in_records_of_no_length_are_refused(tmp_path: Path) -> None:
+    foreign(tmp_path / "a.edf")
+    raw = bytearray((tmp_path / "a.edf").read_bytes())
+    raw[244:252] = b"0       "
+    (tmp_path / "a.edf").write_bytes(raw)
+    with pytest.raises(ReadError, match=r"signals of a.edf \(.*\) need records that last"):
+        read(tmp_path)
+
+
 def test_a_recording_still_running_is_read_as_far_as_it_is(tmp_path: Path) -> None:
     foreign(tmp_path / "a.edf")
     raw = bytearray((tmp_path / "a.edf").read_bytes())
