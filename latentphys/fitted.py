@@ -569,8 +569,8 @@ class FittedModel:
         """By how much sensors follow the state, with a posterior: transit times, up to a constant.
 
         A model has lags where it was fitted with them, `recipe("statespace", model={"lags":
-        ("ppg",)})`. A lag is against what is usual among the training subjects, so only
-        differences between people and moments mean anything.
+        ("ppg",)})`. A lag is against what is usual among the training subjects (the prior's
+        mean is 0 here), so only differences between people and moments mean anything.
 
         Args:
             data: a record or a cohort.

@@ -88,7 +88,7 @@ def run(
 
 
 def run_on_nights(
-    name: str, recipe: lp.Recipe, given: Mapping[str, Sequence[str]], seed: int, steps: int = 300
+    name: str, recipe: lp.Recipe, given: Mapping[str, Sequence[str]], seed: int
 ) -> None:
     """The command of a model of simulated nights, probed for sleep stages.
 
@@ -97,7 +97,6 @@ def run_on_nights(
         recipe: what is fitted.
         given: sensors the probe is given; those of "every sensor" are fitted.
         seed: of the nights.
-        steps: of training.
     """
 
     @cache
@@ -105,7 +104,7 @@ def run_on_nights(
         return nights_of(seed, given["every sensor"], subjects=36, minutes=30.0, split_seed=0)
 
     def fitted() -> FittedModel:
-        return lp.fit(people()[0], recipe=recipe, steps=steps, seed=0)
+        return lp.fit(people()[0], recipe=recipe, steps=300, seed=0)
 
     def scored(fit: FittedModel) -> Figures:
         truths = {"sleep stage, macro-F1": commonest("stage")}

@@ -17,10 +17,13 @@ from rows.windows import commonest, embedded, labelled, nights_of
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
 CLOCK_HZ = 4.0
+NO_CODES = {"codes": 0.0}
 WAYS = {
     "shared and private": lp.recipe("physioomni"),
-    "no codes": lp.recipe("physioomni", model={"codes": 0}, objective={"codes": 0.0}),
-    "shared alone": lp.recipe("physioomni", model={"private_dim": 0}),
+    "no codes": lp.recipe("physioomni", model={"codes": 0}, objective=NO_CODES),
+    "shared alone, no codes": lp.recipe(
+        "physioomni", model={"codes": 0, "private_dim": 0}, objective=NO_CODES
+    ),
     "statespace": lp.recipe("statespace", state_rate_hz=CLOCK_HZ, window_s=30.0),
 }
 

@@ -135,8 +135,9 @@ def _pooled(found: Mapping[str, Lag]) -> dict[str, Lag]:
 
 
 def _row(model: StateSpaceModel, lag: Lag | None, count: int, modality: str) -> Array:
-    """Mean, sd and whether anything tells of it, (3, row); the prior where nothing does."""
+    """Mean, against the usual, sd and whether anything tells of it, (3, row)."""
+    prior = model.lag_guide(modality).prior()
+    usual, scale = float(prior.loc.detach()), float(prior.scale.detach())
     if lag is None:
-        scale = float(model.lag_guide(modality).prior().scale.detach())
         return np.stack([np.zeros(count), np.full(count, scale), np.zeros(count)])
-    return torch.stack([lag.q.loc, lag.q.scale, lag.told.to(lag.q.loc)]).double().numpy()
+    return torch.stack([lag.q.loc - usual, lag.q.scale, lag.told.to(lag.q.loc)]).double().numpy()

@@ -1,11 +1,11 @@
 """A modality's lag behind the state: by how much later than z its samples tell of it.
 
-    tau^m ~ N(0, s_m^2) seconds      x^m(t) ~ p_m(x | z(t - tau^m), eps^m)
+    tau^m ~ N(mu_m, s_m^2) seconds      x^m(t) ~ p_m(x | z(t - tau^m), eps^m)
     q(tau^m | x) = N(loc, scale^2),  from how the modality's evidence goes with all the others'
 
-A constant that all people share is the emission's to learn, so tau^m is measured against the lag
-that is usual; s_m is learned, and is how far people differ. Where the modality or every other is
-absent nothing tells of its lag, and q is the prior, exactly.
+A constant that all people share may be the emission's or mu_m, so only tau^m - mu_m means
+anything. mu_m and s_m are learned; s_m is how far people differ. Where the modality or every other
+is absent nothing tells of its lag, and q is the prior, exactly.
 
 References:
     Knapp and Carter (1976), The generalized correlation method for estimation of time delay.
@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from latentphys.model.evidence import Lag, SensorEvidence
 
-LONGEST_S = 0.5  # no lag of a person from the usual one is longer
-USUAL_S = 0.05  # where s_m starts: pulse transit times differ by about this much between people
+LONGEST_S = 0.5  # no lag is longer
+SPREAD_S = 0.05  # where s_m starts: pulse transit times differ by about this much between people
 LEAST_S = 1e-3
 FEATURES = 16
 HIDDEN = 64
@@ -53,15 +53,17 @@ class LagGuide(nn.Module):
         )
         self.hidden = nn.Linear((2 * self.reach + 1) * FEATURES, HIDDEN)
         self.head = nn.Linear(HIDDEN, 2)
+        self.usual = nn.Parameter(torch.zeros(()))
         self.spread = nn.Parameter(torch.zeros(()))
         with torch.no_grad():
             self.head.weight.mul_(0.1)
             self.head.bias.copy_(torch.tensor([0.0, -0.5]))
 
     def prior(self) -> Normal:
-        """p(tau), seconds; s = USUAL_S exp(spread)."""
-        scale = LEAST_S + USUAL_S * torch.exp(self.spread)
-        return Normal(torch.zeros_like(scale), scale, validate_args=False)
+        """p(tau), seconds."""
+        scale = LEAST_S + SPREAD_S * torch.exp(self.spread)
+        # In so large a unit mu follows people's lags within a few hundred steps of training.
+        return Normal(LONGEST_S * self.usual, scale, validate_args=False)
 
     def forward(self, own: tuple[Tensor, Tensor], rest: tuple[Tensor, Tensor]) -> Lag:
         """q(tau | x) from lambda and eta (batch, step, evidence) of the modality and the others."""
@@ -69,8 +71,8 @@ class LagGuide(nn.Module):
         shifted = F.pad(a, (0, 0, self.reach, self.reach)).unfold(1, a.shape[1], 1)
         curve = torch.einsum("bkdt,btd->bkd", shifted, b)
         raw = self.head(F.silu(self.hidden(curve.flatten(1))))
-        loc = LONGEST_S * torch.tanh(2.0 * USUAL_S / LONGEST_S * raw[:, 0])
-        scale = LEAST_S + USUAL_S * F.softplus(raw[:, 1])
+        loc = LONGEST_S * torch.tanh(2.0 * SPREAD_S / LONGEST_S * raw[:, 0])
+        scale = LEAST_S + SPREAD_S * F.softplus(raw[:, 1])
         told = (own[0] > 0).flatten(1).any(-1) & (rest[0] > 0).flatten(1).any(-1)
         prior = self.prior()
         return Lag(

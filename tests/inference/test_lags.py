@@ -25,6 +25,7 @@ def lagging(tiny_cohort: Cohort) -> FittedModel:
     chosen = recipe("statespace", model=small, window_s=8.0)
     fitted = fit(tiny_cohort, steps=4, seed=0, recipe=chosen, progress=False)
     with torch.no_grad():
+        fitted.model.lag_guide("ppg").usual.fill_(0.2)
         fitted.model.lag_guide("ppg").spread.fill_(1.0)
         fitted.model.lag_guide("ppg").head.weight.mul_(30.0)
     return fitted
