@@ -243,9 +243,9 @@ def print_tables(results: Mapping[str, Sums]) -> None:
     own = {name: runs for name, runs in ways.items() if "," in name}
     for title, column in (("90 % intervals cover", 2), ("their width, breaths a minute", 3)):
         print(table(f"\n{title}", {name: tallied(runs, column) for name, runs in own.items()}))
-    if {"resilient", "plain"} <= {name.split(",")[0] for name in own}:
-        for adapt in sorted({name.split(", ")[1] for name in own}):
-            print(f"\nresilient less plain, {adapt}: {compared(ways, adapt)}")
+    for adapt in sorted({name.split(", ")[1] for name in own}):
+        if {f"resilient, {adapt}", f"plain, {adapt}"} <= set(own):
+            print(f"\nresilient less plain, sensors missing, {adapt}: {compared(ways, adapt)}")
 
 
 def compared(ways: Mapping[str, list[Sums]], adapt: str) -> str:

@@ -79,7 +79,7 @@ class FinetuningPlan:
     """
 
     steps: int = 400
-    adapt: Adapt = "full"
+    adapt: Adapt = "frozen"
     resilience: Resilience | None = None
     class_weight: tuple[float, ...] | None = None
     batch_size: int = 16

@@ -32,6 +32,8 @@ TASK_KINDS: tuple[str, ...] = get_args(TaskKind)
 FIGURES = 4  # of each latent dimension
 TINY = 1e-6  # added to variances before a logarithm: a state at rest has one
 UNIT_SPREAD = 0.5413  # softplus of it is 1
+# Fewer sensors move the posterior's sd by tens of the spreads it had with all of them.
+MOST_AWAY = 4.0
 NEAREST = 1e-4  # of two thresholds: each class keeps a probability
 
 
@@ -147,14 +149,18 @@ class TaskHead(nn.Module):
             return self.of_figures(figures)
         seen = self.level(self.network(torch.where(inside.unsqueeze(-1), steps, 0.0)))
         mean, variance = _moments(seen, inside)
-        own = [(figures - self.centre) / self.spread, mean, 0.5 * torch.log(variance + TINY)]
+        own = [self._standard(figures), mean, 0.5 * torch.log(variance + TINY)]
         h = F.silu(self.hidden(torch.cat(own, dim=-1)))
         return Told(self.out(self.drop(h)), h)
 
     def of_figures(self, figures: Tensor) -> Told:
         """f and h of a linear head from `figures`, (..., 4 * latent)."""
-        h = (figures - self.centre) / self.spread
+        h = self._standard(figures)
         return Told(self.out(h), h)
+
+    def _standard(self, figures: Tensor) -> Tensor:
+        """In spreads of what it was taught with; beyond that a head does not extrapolate."""
+        return ((figures - self.centre) / self.spread).clamp(-MOST_AWAY, MOST_AWAY)
 
     @property
     def thresholds(self) -> Tensor:

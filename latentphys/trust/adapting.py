@@ -60,7 +60,7 @@ class FinetuneRequest:
     kind: Kind = "auto"
     unit: Unit = "window"
     resilient: bool = True
-    adapt: Adapt = "full"
+    adapt: Adapt = "frozen"
     given: tuple[str, ...] = ()
     class_weights: Literal["balanced"] | Mapping[Any, float] | None = None
     held_out: float | Cohort = 0.2
@@ -304,6 +304,8 @@ def _taught(
     learned = finetune(fitted.model, head, training, reserve, patterns, plan, request.progress)
     names = request.labels if isinstance(request.labels, str) else ""
     about = _about(found, checking, plan, request, learned)
+    # Of whom the model itself has seen the signals, it knows more than of anybody new.
+    about["held_out_known"] = sorted(set(about["held_out"]) & set(fitted.trained_on))
     task = Task(
         learned.head,
         request.unit,

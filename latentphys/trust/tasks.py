@@ -111,6 +111,16 @@ class Task:
                 )
         return tuple(name for name in self.given if name in given)
 
+    def calibration_said(self) -> str:
+        """Whom calibration is from, in words; "" without any."""
+        people, known = self.calibration.subjects, self.about.get("held_out_known", ())
+        if not people:
+            return ""
+        said = f"{len(people)} held-out subjects"
+        if not known:
+            return said
+        return f"{said}; the model was fitted to {len(known)} of them: too sure of new people"
+
     def __str__(self) -> str:
         return f"tells {self.labels or 'labels'} ({self.kind}) of each {self.unit}"
 
@@ -290,12 +300,12 @@ def answered(
             "calibration": "none: risk is a log hazard ratio, survival follows from training's "
             "baseline hazard"
         }
-    people = len(task.calibration.subjects)
+    people = task.calibration_said()
     if task.classes:
         log_p = tempered(task.log_probs(np.nan_to_num(f)), factor[:, None])
         p = np.where(silent[:, None], np.array(task.baseline.shares), np.exp(log_p))
         said = np.array(task.classes)[p.argmax(axis=1)]
-        how = f"temperatures by set of sensors, from {people} held-out subjects"
+        how = f"temperatures by set of sensors, from {people}"
         both = {"probability": (("unit", "class"), p), "predicted": ("unit", said)}
         return both, {"calibration": how if people else "none: no subjects were held out"}
     mean, sd = task.moments(np.nan_to_num(f))
@@ -304,7 +314,7 @@ def answered(
     widths = {label: task.calibration.half_width(label, level) for label in set(sensors)}
     half = sd * np.array([widths[label][0] for label in sensors])
     promises = "; ".join(sorted({promise for _, promise in widths.values()}))
-    how = f"{promises} (from {people} held-out subjects, by set of sensors)"
+    how = f"{promises} (by set of sensors, from {people})"
     return {
         "mean": ("unit", mean),
         "sd": ("unit", sd),

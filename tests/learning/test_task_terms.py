@@ -21,6 +21,7 @@ from latentphys.learning.task_terms import (
 )
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.heads import (
+    MOST_AWAY,
     HeadSpec,
     TaskHead,
     cumulative_log_probs,
@@ -80,6 +81,20 @@ def test_a_head_reads_the_steps_of_its_unit_alone() -> None:
         torch.testing.assert_close(head(steps_of(q), inside).f[1:], one)
         moved = GaussMarkov(q.mean + inside.unsqueeze(-1), q.correlation, q.scale)
         assert (head(steps_of(moved), inside).f - head(steps_of(q), inside).f).abs().min() > 1e-6
+
+
+def test_a_head_does_not_extrapolate() -> None:
+    """A sensor less moves log sd by many of the spreads it has with every sensor."""
+    head = TaskHead(HeadSpec("number", 0, 3)).double().eval()
+    with torch.no_grad():
+        head.out.weight.fill_(1.0)
+    q, inside = rows(40), torch.ones(40, 10, dtype=torch.bool)
+    figures = head.figures(steps_of(q), inside)
+    head.standardise(figures)
+    h = head.of_figures(figures + 1e3 * torch.eye(12)[0]).h
+    assert float(h[:, 0].min()) == float(h[:, 0].max()) == MOST_AWAY
+    torch.testing.assert_close(h[:, 1:], head.of_figures(figures).h[:, 1:])
+    assert float(head.of_figures(figures).h.abs().max()) < MOST_AWAY
 
 
 def test_the_figures_are_those_of_an_embedding() -> None:

@@ -239,6 +239,14 @@ def units(people: Cohort, base: FittedModel) -> tuple[Units, Lesson]:
     return read, Lesson(read, torch.arange(len(records)).float())
 
 
+def test_who_the_model_was_fitted_on_is_no_stranger(base: FittedModel, people: Cohort) -> None:
+    known = base.finetune(people[1:5], "heart_rate", held_out=people[:1] + people[5:6], **QUICK)
+    said = known.predict(people[7]).attrs["calibration"]
+    assert "2 held-out subjects; the model was fitted to 1 of them: too sure" in said
+    new = base.finetune(people[1:5], "heart_rate", held_out=people[5:7], **QUICK)
+    assert "fitted to" not in new.predict(people[7]).attrs["calibration"]
+
+
 def test_training_ends_when_held_out_people_gain_nothing(base: FittedModel, people: Cohort) -> None:
     _, training = units(people[:4], base)
     _, other = units(people[4:6], base)
@@ -340,6 +348,8 @@ def test_unlabelled_units_are_told_and_left_out(base: FittedModel, people: Cohor
 
 def test_errors_say_what_to_do(base: FittedModel, tuned: FittedModel, people: Cohort) -> None:
     train = people[:4]
+    with pytest.raises(ArgumentError, match="fine-tuning takes a Cohort, got Record"):
+        base.finetune(train[0], "heart_rate", **QUICK)  # type: ignore[arg-type]
     with pytest.raises(LabelError, match="none of them has 'hart_rate'.*Did you mean 'heart_rate'"):
         base.finetune(train, "hart_rate", **QUICK)
     with pytest.raises(LabelError, match="no window of these.*by subject, as 'sim000'"):
