@@ -346,13 +346,11 @@ def as_images(imputed: xr.Dataset, grid: PixelGrid) -> xr.Dataset:
     apart, together = ("slice", "time", "y", "x"), {}
     one = imputed.sizes["channel"] == 1
     for name, flat in imputed.data_vars.items():
-        frames = as_frames(flat.values, grid)
+        values = as_frames(flat.values, grid)
         dims = (("sample",) if "sample" in flat.dims else ()) + (apart[1:] if one else apart)
-        shape = tuple(n for k, n in enumerate(frames.shape) if not (one and k == frames.ndim - 4))
-        together[name] = (dims, frames.reshape(shape), flat.attrs)
+        together[name] = (dims, values.squeeze(-4) if one else values, flat.attrs)
     time = imputed["time"]
     coords = {"time": ("time", time.values[:: grid.pixels], time.attrs), **grid.coords()}
-    coords["sample"] = imputed["sample"]
-    if not one:
-        coords["slice"] = ("slice", imputed["channel"].values)
-    return xr.Dataset(together, coords=coords, attrs=imputed.attrs)
+    frames = xr.Dataset(together, coords=coords, attrs=imputed.attrs)
+    frames = frames.assign_coords(sample=imputed["sample"])
+    return frames if one else frames.assign_coords(slice=imputed["channel"].values)

@@ -144,7 +144,8 @@ def _record(
         signals["pcg"] = signal_array(
             heard.astype(np.float32), rates["pcg"], name="pcg", units=UNITS["pcg"], labels=["PCG"]
         )
-    truth, images = _truth(state, systole, seconds), {}
+    truth = _truth(state, systole, seconds)
+    images: dict[str, xr.DataArray] = {}
     if systole is not None and ventricle is not None:
         time = np.arange(math.floor(seconds * rates["cine"])) / rates["cine"]
         scan = (absent, nuisance, of_scan)
