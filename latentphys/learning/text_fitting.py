@@ -186,10 +186,9 @@ def _some(there: Tensor, windows: int, generator: torch.Generator) -> Tensor:
 def _together(parts: Sequence[_Rows], name: str) -> _Rows:
     """Rows of several batches, texts and channels padded to the longest."""
     q = GaussMarkov(
-        *(
-            torch.cat([getattr(part.q, each) for part in parts])
-            for each in ("mean_path", "correlation", "scale")
-        ),
+        torch.cat([part.q.mean_path for part in parts]),
+        torch.cat([part.q.correlation for part in parts]),
+        torch.cat([part.q.scale for part in parts]),
         validate_args=False,
     )
     longest = max(part.tokens.ids.shape[1] for part in parts)
