@@ -8,6 +8,25 @@ many steps; a linear probe on the frozen embedding of the same fitted model; the
 plain figures of the heart's beats and of each lead; and the training shares. None of them sees a
 report of the people it is scored on; a machine's reports are left out (LUDB has none). Each is
 learned once and asked with 12 leads, three, and one. Intervals are over people, pooled over splits.
+
+Measured with 100 steps and 12 leads, seeds 0, 2 and 4 (1 and 3 are left out, see `one_split`):
+
+    rhythm  answer            accuracy 0.72 [0.62, 0.81]  macro-F1 0.27 [0.21, 0.35]  log prob -0.83
+            training shares            0.71 [0.61, 0.80]           0.21 [0.19, 0.23]           -0.92
+            labels alone               0.71 [0.61, 0.80]           0.21 [0.19, 0.23]           -0.95
+            beats and leads            0.78 [0.69, 0.86]           0.43 [0.30, 0.55]           -0.69
+    axis    answer                     0.60 [0.49, 0.70]           0.30 [0.26, 0.41]           -1.19
+            training shares            0.37 [0.26, 0.49]           0.11 [0.08, 0.15]           -1.39
+            labels alone               0.30 [0.23, 0.38]           0.14 [0.10, 0.19]           -1.42
+            beats and leads            0.66 [0.55, 0.77]           0.42 [0.33, 0.57]           -0.88
+
+Of two people's ECGs, one's own makes one's report likelier in 79 % [74, 83] with 12 leads, 69 %
+[63, 74] with three, 68 % [63, 73] with one (before the emission read the state's spectrum and the
+shape of the leads: 48 % with 12). So the axis is told, the rhythm a little, and a probe of plain
+figures is ahead in both; what the probe of the embedding reads, a mean over time, holds neither.
+With three leads or one the axis is not told, and its probabilities are surer than they are right
+(-1.45 and -1.48): the temperature is that of 12 leads. The network of labels alone is hardly
+trained after 100 steps; with 600, before, it had been no better than the shares either.
 """
 
 from __future__ import annotations
