@@ -8,6 +8,25 @@ many steps; a linear probe on the frozen embedding of the same fitted model; the
 plain figures of the heart's beats and of each lead; and the training shares. None of them sees a
 report of the people it is scored on; a machine's reports are left out (LUDB has none). Each is
 learned once and asked with 12 leads, three, and one. Intervals are over people, pooled over splits.
+
+Measured with 100 steps and 12 leads, seeds 0, 2 and 4 (1 and 3 are left out, see `one_split`):
+
+    rhythm  answer            accuracy 0.72 [0.62, 0.81]  macro-F1 0.27 [0.21, 0.35]  log prob -0.83
+            training shares            0.71 [0.61, 0.80]           0.21 [0.19, 0.23]           -0.92
+            labels alone               0.71 [0.61, 0.80]           0.21 [0.19, 0.23]           -0.95
+            beats and leads            0.78 [0.69, 0.86]           0.43 [0.30, 0.55]           -0.69
+    axis    answer                     0.60 [0.49, 0.70]           0.30 [0.26, 0.41]           -1.19
+            training shares            0.37 [0.26, 0.49]           0.11 [0.08, 0.15]           -1.39
+            labels alone               0.30 [0.23, 0.38]           0.14 [0.10, 0.19]           -1.42
+            beats and leads            0.66 [0.55, 0.77]           0.42 [0.33, 0.57]           -0.88
+
+Of two people's ECGs, one's own makes one's report likelier in 79 % [74, 83] with 12 leads, 69 %
+[63, 74] with three, 68 % [63, 73] with one (before the emission read the state's spectrum and the
+shape of the leads: 48 % with 12). So the axis is told, the rhythm a little, and a probe of plain
+figures is ahead in both; what the probe of the embedding reads, a mean over time, holds neither.
+With three leads or one the axis is not told, and its probabilities are surer than they are right
+(-1.45 and -1.48): the temperature is that of 12 leads. The network of labels alone is hardly
+trained after 100 steps; with 600, before, it had been no better than the shares either.
 """
 
 from __future__ import annotations
@@ -48,7 +67,7 @@ from latentphys.preparation.spans import spans_of
 from latentphys.preparation.windows import tile
 from latentphys.recipes.statespace import RECIPE
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import LabelError
+from latentphys.recordings.errors import LabelError, SplitError
 from latentphys.recordings.findings import QUESTIONS, answer_in
 from latentphys.recordings.record import Record, rate_of
 from latentphys.recordings.regridding import on_grid
@@ -448,22 +467,23 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def one_split(cohort: Cohort, seed: int, steps: int) -> Results:
-    """Fit on two thirds of the people and ask about the others."""
+def one_split(cohort: Cohort, seed: int, steps: int) -> Results | None:
+    """Fit on two thirds of the people and ask about the others.
+
+    None where the people to fit cannot be split again: at 200 Hz, 0.4 s of two people's V2 are
+    alike, and the check of samples takes them for a copy.
+    """
     sides = cohort.split(test=0.3, seed=seed)
     train, test = (Cohort([resampled(record) for record in side]) for side in sides)
     print(f"seed {seed}: {len(train)} subjects to fit, {len(test)} unseen", flush=True)
-    fitted = fit(
-        train,
-        steps=steps,
-        seed=seed,
-        recipe=ALONE,
-        window_s=WINDOW_S,
-        text=REPORT,
-        preprocessing=PREPARATION,
-        held_out=0.2,
-        progress=False,
-    )
+    chosen = {"recipe": ALONE, "window_s": WINDOW_S, "preprocessing": PREPARATION}
+    try:
+        fitted = fit(
+            train, steps=steps, seed=seed, text=REPORT, held_out=0.2, progress=False, **chosen
+        )
+    except SplitError as error:
+        print(f"seed {seed} is left out: {error}", flush=True)
+        return None
     results = Results()
     compare(fitted, train, test, steps, seed, results)
     return results
@@ -473,20 +493,23 @@ def main() -> None:
     """Fit and compare, a split a seed."""
     options = parse()
     warnings.filterwarnings("ignore", category=UserWarning)
-    results = Results()
+    results, done, seed = Results(), 0, options.first
     cohort = None
-    for seed in range(options.first, options.first + options.seeds):
+    while done < options.seeds:
         file = options.results / f"seed-{seed}.json" if options.results else None
         if file is not None and file.is_file():
-            results.more(Results.from_json(file.read_text()))
-            continue
-        # short records: read them once
-        cohort = cohort or Cohort(list(with_reports(read(options.data))))
-        own = one_split(cohort, seed, options.steps)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(own.to_json())
-        results.more(own)
+            own: Results | None = Results.from_json(file.read_text())
+        else:
+            # short records: read them once
+            cohort = cohort or Cohort(list(with_reports(read(options.data))))
+            own = one_split(cohort, seed, options.steps)
+            if own is not None and file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(own.to_json())
+        if own is not None:
+            results.more(own)
+            done += 1
+        seed += 1
     print(results.table())
 
 

@@ -17,7 +17,7 @@ from latentphys.fitted import FittedModel, software, summary_of
 from latentphys.inference.answers import learn_answers
 from latentphys.learning.resuming import Checkpoint, Kept, content_of
 from latentphys.learning.specification import sensors_of, text_spec
-from latentphys.learning.text_fitting import fit_text_emission
+from latentphys.learning.text_fitting import STEPS, STEPS_AN_UPDATE, fit_text_emission
 from latentphys.learning.training import TrainingPlan, train
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
@@ -152,7 +152,8 @@ def fit(
             checks = _checks(reserve, spec, chosen)
             history = train(model, batches, checks, chosen.objective, plan, progress, kept)
         if reader:
-            fit_text_emission(model, records, reserve, chosen.window_s, seed)
+            least = min(STEPS, STEPS_AN_UPDATE * round(history.rows[-1]["step"]))
+            fit_text_emission(model, records, reserve, chosen.window_s, seed, least)
         told = learn_answers(model, reader, records, reserve, chosen.window_s) if reader else None
     return FittedModel(model, preprocessing, chosen.window_s, history, about, answers=told)
 

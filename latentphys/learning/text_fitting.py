@@ -29,6 +29,8 @@ from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.windows import tile
 
 STEPS = 240
+# A fit of a few updates, to see it run, is to stay one.
+STEPS_AN_UPDATE = 10
 BATCH = 32
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.3
@@ -67,6 +69,7 @@ def fit_text_emission(
     held_out: Sequence[PreparedRecord],
     window_s: float,
     seed: int,
+    steps: int = STEPS,
 ) -> list[float]:
     """Fit the model's text emission in place and leave it in evaluation mode.
 
@@ -77,6 +80,7 @@ def fit_text_emission(
             text, it is the last.
         window_s: length of the windows, seconds.
         seed: of views, draws and order.
+        steps: of fitting.
 
     Returns:
         The loss on the held-out texts at each check, nats a token, the first before any step.
@@ -88,26 +92,28 @@ def fit_text_emission(
             return []
         with torch.no_grad():
             model.text_emission.standardise(model.text_emission.spectrum_of(own.q.rsample()))
-        return _fitted(model.text_emission, own, checks, seed)
+        return _fitted(model.text_emission, own, checks, seed, steps)
 
 
-def _fitted(emission: TextEmission, own: _Rows, checks: _Rows | None, seed: int) -> list[float]:
+def _fitted(
+    emission: TextEmission, own: _Rows, checks: _Rows | None, seed: int, steps: int
+) -> list[float]:
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(
         emission.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
     )
     losses: list[float] = []
     best = copy.deepcopy(emission.state_dict())
-    for step in range(STEPS + 1):
-        if checks is not None and step % CHECK_EVERY == 0:
+    for step in range(steps + 1):
+        if checks is not None and (step % CHECK_EVERY == 0 or step == steps):
             losses.append(_held_out_loss(emission, checks))
             if losses[-1] == min(losses):
                 best = copy.deepcopy(emission.state_dict())
-        if step == STEPS:
+        if step == steps:
             break
         emission.train()
         for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * 0.5 * (1.0 + np.cos(np.pi * step / STEPS))
+            group["lr"] = LEARNING_RATE * 0.5 * (1.0 + np.cos(np.pi * step / steps))
         rows = torch.randint(len(own), (BATCH,), generator=generator)
         optimiser.zero_grad(set_to_none=True)
         (-own.log_prob(emission, rows)).backward()
@@ -186,10 +192,9 @@ def _some(there: Tensor, windows: int, generator: torch.Generator) -> Tensor:
 def _together(parts: Sequence[_Rows], name: str) -> _Rows:
     """Rows of several batches, texts and channels padded to the longest."""
     q = GaussMarkov(
-        *(
-            torch.cat([getattr(part.q, each) for part in parts])
-            for each in ("mean_path", "correlation", "scale")
-        ),
+        torch.cat([part.q.mean_path for part in parts]),
+        torch.cat([part.q.correlation for part in parts]),
+        torch.cat([part.q.scale for part in parts]),
         validate_args=False,
     )
     longest = max(part.tokens.ids.shape[1] for part in parts)

@@ -267,8 +267,9 @@ class TextEmission(nn.Module):
         self.embedding = nn.Embedding(spec.size + 1, width)  # the last: nothing comes before
         self.place = nn.Embedding(PLACES, width)
         # small, so that the state is heard beside them
-        for embedding in (self.embedding, self.place, *self.from_shapes.values()):
-            nn.init.normal_(embedding.weight, std=0.1)
+        for part in (self.embedding, self.place, *self.from_shapes.values()):
+            for weight in part.parameters():
+                nn.init.normal_(weight, std=0.1)
         self.block = FindingBlock(width, True, dropout)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, spec.size)
