@@ -102,7 +102,7 @@ def _finding(
         "fine": ". ",
         "unsure": f". {int(has.sum())} of {len(has)} people have it: too few to be sure. ",
     }[verdict]
-    if furthest:
+    if furthest and low > 0.5:  # without a way to it nothing goes far along it
         words += f"{furthest} goes {towards[furthest]:+.0%} of the way to it"
         looks = abs(towards[furthest]) >= FAR
         words += ": it is signal here, do not make the state invariant to it." if looks else "."
