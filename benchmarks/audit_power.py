@@ -38,6 +38,7 @@ from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.record import Record
+from latentphys.trust.audits.running import AUDITS
 
 SENSORS = ("ecg", "ppg", "resp")
 SMALL = {"widths": (32, 48, 64), "width": 32, "evidence_dim": 32, "latent_dim": 12}
@@ -157,17 +158,20 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     model, training = fitted(number, options.models, options.steps)
     test = people(options.people, options.minutes, 5000 + seed).prefixed("new_")
     asked = {"draws": 2, "seed": seed}
-    clean = {f.name: f for f in model.audit(test, training=training, **asked)}
+    chosen = options.only.split(",") if options.only else list(AUDITS)
+    whole = model.audit(test, only=chosen, training=training, **asked)
+    clean = {finding.name: finding for finding in whole}
     planted = {}
     for name, (plant, strengths, wanted) in PLANTED.items():
         for strength in strengths:
             only = list(dict.fromkeys(audit.split(":")[0] for audit in wanted))
             only = ["identity"] if "identity" in only and strength < 1.0 else only
+            only = [audit for audit in only if audit in chosen]
             found = {f.name: f for f in plant(model, strength).audit(test, only=only, **asked)}
             for audit in wanted:
                 if audit in found:
                     planted[f"{name} @ {strength:g}: {audit}"] = found[audit].verdict
-    for share in LEAKED:
+    for share in LEAKED if "leakage" in chosen else ():
         leaky = with_copy(test, training, share)
         found = model.audit(leaky, only=["leakage"], training=training)
         planted[f"leaky split @ {share:g}: leakage"] = found["leakage"].verdict
@@ -228,6 +232,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of each fit")
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=0.8)
+    parser.add_argument("--only", default="", help="some of the audits; all when left out")
     parser.add_argument("--models", type=Path, help="folder to keep the fits in")
     parser.add_argument("--results", type=Path, default=Path("audit_power.jsonl"))
     options = parser.parse_args()

@@ -22,6 +22,7 @@ from latentphys.trust.audits.edits import (
     resampled,
     shuffled,
 )
+from latentphys.trust.audits.pathology import _scores, area
 from latentphys.trust.audits.waves import _Dosed, _longer, _marked
 
 RATE = 250.0
@@ -187,3 +188,12 @@ def test_shuffled_samples_are_the_same_samples() -> None:
     np.testing.assert_array_equal(np.isnan(mixed), np.isnan(x))
     np.testing.assert_array_equal(np.sort(mixed), np.sort(x))
     assert not np.array_equal(mixed, x, equal_nan=True)
+
+
+def test_a_probe_that_knows_nothing_ranks_at_chance() -> None:
+    rng = np.random.default_rng(0)
+    has = np.arange(30) < 12
+    areas = [area(_scores(rng.standard_normal((30, 40)), has, k), has) for k in range(12)]
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.1)
+    known = np.column_stack([has + 0.1 * rng.standard_normal(30), rng.standard_normal(30)])
+    assert area(_scores(known, has, 0), has) > 0.95

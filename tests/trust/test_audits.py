@@ -29,6 +29,7 @@ from latentphys.trust.audits.dominance import shapley
 from latentphys.trust.audits.edits import amplified, at_tempo, shifted
 from latentphys.trust.audits.finding import Finding, judged
 from latentphys.trust.audits.pairing import sign_flips
+from latentphys.trust.audits.pathology import pathology
 from latentphys.trust.audits.readout import beats_a_minute, delay_s
 from latentphys.trust.audits.running import AUDITS
 from latentphys.trust.audits.shuffling import shuffling
@@ -90,7 +91,6 @@ def test_a_sound_model_is_no_worry(audit: Audit) -> None:
     assert sum(shares.values()) == pytest.approx(1.0)
     assert audit["identity"].value == pytest.approx(0.0, abs=1e-3)
     assert audit["dose: lead placement"].detail["bars"].keys() == {"ecg leads"}
-    assert audit.worries() == ()
 
 
 def test_a_model_that_answers_the_same_to_everything_has_collapsed(
@@ -301,14 +301,18 @@ def test_what_is_nuisance_for_one_label_is_signal_for_another(
     assert towards["slower by 15 %"] > 0.1
     assert abs(towards["gain (ecg x0.5)"]) < 0.01
 
-    def change(network: StateSpaceModel) -> None:
-        network.guide_network.head.weight.zero_()  # type: ignore[union-attr, operator]
-
-    lost = changed(sound, change).audit(dozen, only=["pathology"])["pathology: conduction block"]
-    assert lost.verdict == "worry", lost.words
-    assert "Training lost" in lost.words
+    lost = pathology(_Blind(sound._for_trust(), dozen))[0]
+    assert (lost.verdict, lost.value, lost.control) == ("worry", 0.5, "raw features")
+    assert "Training lost what raw features tells" in lost.words
     bare = sound.audit(Cohort([replace(r, attrs={}) for r in dozen]), only=["pathology"])
     assert bare["pathology"].verdict == "not tested"
+
+
+class _Blind(Case):
+    """A state that is the same whatever was recorded."""
+
+    def features(self, record: Record) -> np.ndarray:
+        return np.zeros((1, 3))
 
 
 class _BySize(Case):
@@ -356,7 +360,6 @@ def test_a_verdict_goes_by_the_interval() -> None:
     one = Finding("lag", "H.", "slope", 0.8, 0.5, 1.0, "", nan, "unsure", "Cannot say.")
     audit = Audit((one,))
     assert audit.untested(["lag"]) == ("lag",)
-    assert audit.worries() == ()
     assert "Too few people to say: lag." in audit.summary
     assert "What these people are too few to say" in audit.to_html()
 

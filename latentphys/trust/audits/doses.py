@@ -35,9 +35,10 @@ def dose(case: Case) -> list[Finding]:
 
 def _tempo(case: Case) -> Finding:
     hypothesis = "A heart that beats faster is told as beating as much faster."
-    sensor = next((name for name in BEATING if name in case.names), None)
-    records = [r for r in case.records if sensor in r.modalities]
-    if sensor is None or len({r.subject for r in records}) < 2:
+    worn = {name: [r for r in case.records if name in r.modalities] for name in BEATING}
+    sensor = max(worn, key=lambda name: len(worn[name]))  # the first of those worn most
+    records = worn[sensor]
+    if len({r.subject for r in records}) < 2:
         return not_tested("dose: heart rate", hypothesis, "Needs an ECG or a pulse of two people.")
     told, planted = _rates(case, records, sensor)
     slope, low, high = (float(x) for x in case.bootstrap.bounds(_slope(told, planted)))

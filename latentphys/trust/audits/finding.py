@@ -55,16 +55,25 @@ class Finding:
         """
         if math.isnan(self.value):
             return "-"
-        bounds = "" if math.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]"
-        beside = (
-            "" if math.isnan(self.control_value) else f" ({self.control}: {self.control_value:.3g})"
-        )
-        return f"{self.value:.3g}{bounds}{beside}"
+        bounds = "" if math.isnan(self.low) else f" [{short(self.low)}, {short(self.high)}]"
+        control = short(self.control_value)
+        beside = "" if math.isnan(self.control_value) else f" ({self.control}: {control})"
+        return f"{short(self.value)}{bounds}{beside}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a figure that is not finite is None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: _plain(value) for name, value in plain.items()}
+
+
+def short(value: float) -> str:
+    """Three digits; what is 0 but for rounding is 0.
+
+    Example:
+        >>> short(0.12345), short(-2.5e-15), short(1234.5)
+        ('0.123', '0', '1.23e+03')
+    """
+    return "0" if abs(value) < 1e-6 else f"{value:.3g}"
 
 
 def judged(

@@ -39,7 +39,7 @@ def identity(case: Case) -> list[Finding]:
     one_each = list({record.subject: record for record in records}.values())
     if len(one_each) < LEAST_PEOPLE:
         why = f"Needs {LEAST_PEOPLE} people or more, recorded for {2 * FEATURE_S:.0f} s."
-        return [not_tested("identity", HYPOTHESIS, why)]
+        return [not_tested("identity", HYPOTHESIS, why), *_devices(case)]
     return [_people(case, one_each), *_devices(case)]
 
 

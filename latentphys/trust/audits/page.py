@@ -19,7 +19,8 @@ STYLE = (
     "white-space:nowrap}.chips .chip{margin-right:.5rem;font-size:.9rem;padding:.1rem .8rem}"
     "article{border-left:4px solid;padding:.1rem 0 .1rem 1rem;margin:1rem 0;display:flex;"
     "gap:1.5rem;align-items:flex-start;flex-wrap:wrap}article .words{flex:1 1 22rem}"
-    "svg{flex:0 0 auto;max-width:100%}table{border-collapse:collapse;width:100%}"
+    ".drawn{flex:0 0 380px;max-width:100%}svg{display:block;max-width:100%}"
+    "table{border-collapse:collapse;width:100%}"
     "td,th{padding:.25rem .7rem .25rem 0;text-align:left;font-size:.88rem;vertical-align:top;"
     "border-bottom:1px solid #eee}a{color:inherit}ul{margin:.3rem 0 .8rem;padding-left:1.2rem}"
     "@media print{article{break-inside:avoid}}"
@@ -121,12 +122,14 @@ def _sections(findings: Sequence[Finding]) -> str:
 
 
 def _article(finding: Finding) -> str:
-    drawn = picture(finding)
+    drawn, figures = picture(finding), ""
+    if finding.statistic:
+        figures = f"<p><small>{escape(f'{finding.statistic}: {finding.figures}')}</small></p>"
     return (
         f"<article id='{_anchor(finding)}' style='border-color:{COLOUR[finding.verdict]}'>"
         f"<div class='words'><h3>{escape(finding.name)} {_chip(finding.verdict, finding.verdict)}"
         f"</h3><p>{escape(finding.words)}</p>"
         f"<p class='aside'><i>Hypothesis: {escape(finding.hypothesis)}</i></p>"
-        f"<p><small>{escape(finding.statistic)}: {escape(finding.figures)}</small></p></div>"
+        f"{figures}</div>"
         f"{drawn}</article>"
     )

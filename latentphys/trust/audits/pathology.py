@@ -52,7 +52,7 @@ def pathology(case: Case) -> list[Finding]:
     told = [bool(report) for report in reports]
     people = [record for record, own in zip(people, told, strict=True) if own]
     has = {
-        name: np.array([bool(pattern.search(report)) for report in reports if report])
+        name: np.array([bool(pattern.search(report)) for report in reports if report], dtype=bool)
         for name, pattern in FINDINGS.items()
     }
     has = {n: own for n, own in has.items() if min(own.sum(), (~own).sum()) >= LEAST_ALIKE}
@@ -80,11 +80,7 @@ def _finding(
     rows: Mapping[str, Array],
     doses: Mapping[str, Array],
 ) -> Finding:
-    people = np.arange(len(has))
-    scores = {
-        which: out_of_fold(x, has.astype(np.int64), people, "class", FOLDS, case.seed)[0][:, 1]
-        for which, x in rows.items()
-    }
+    scores = {which: _scores(x, has, case.seed) for which, x in rows.items()}
     drawn = np.random.default_rng(case.seed).integers(len(has), size=(RESAMPLES, len(has)))
     drawn = drawn[[0 < has[k].sum() < len(k) for k in drawn]]
     areas = {
@@ -106,7 +102,7 @@ def _finding(
         "fine": ". ",
         "unsure": f". {int(has.sum())} of {len(has)} people have it: too few to be sure. ",
     }[verdict]
-    if furthest:
+    if furthest and low > 0.5:  # without a way to it nothing goes far along it
         words += f"{furthest} goes {towards[furthest]:+.0%} of the way to it"
         looks = abs(towards[furthest]) >= FAR
         words += ": it is signal here, do not make the state invariant to it." if looks else "."
@@ -131,6 +127,18 @@ def _finding(
             "bars_name": "share of the way to the finding, by dose",
         },
     )
+
+
+def _scores(rows: Array, has: NDArray[np.bool_], seed: int) -> Array:
+    """Log odds of each person by a probe of the others, beyond how common it is among those.
+
+    Without the latter a probe that knows nothing ranks backwards: the more have it in a fold, the
+    fewer in the others.
+    """
+    people = np.arange(len(has))
+    told, fold = out_of_fold(rows, has.astype(np.int64), people, "class", FOLDS, seed)
+    common = np.array([has[fold != own].mean() for own in fold])
+    return np.asarray(np.log(told[:, 1] / told[:, 0]) - np.log(common / (1.0 - common)))
 
 
 def area(score: Array, has: NDArray[np.bool_]) -> float:

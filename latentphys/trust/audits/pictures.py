@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from latentphys.trust.audits.finding import Finding
+from latentphys.trust.audits.finding import Finding, short
 
 COLOUR = {"worry": "#c0392b", "unsure": "#b8860b", "fine": "#2e7d52", "not tested": "#8a8a8a"}
 SERIES = ("#1f6f8b", "#d1603d", "#7a5195", "#c9a227", "#3b8f5a", "#555555", "#a05195", "#2f4b7c")
@@ -24,7 +24,7 @@ def picture(finding: Finding) -> str:
         below = _lines(curves["x"], curves["series"], curves["x_name"], curves["y_name"])
     elif bars and len(bars) > 1:
         below = _bars(bars, str(finding.detail.get("bars_name", finding.statistic)))
-    return f"<div>{_interval(finding)}{below}</div>"
+    return f"<div class='drawn'>{_interval(finding)}{below}</div>"
 
 
 def _text(x: float, y: float, words: str, anchor: str = "middle", colour: str = "#666") -> str:
@@ -77,7 +77,9 @@ def _interval(finding: Finding) -> str:
         parts.append(f"<path d='M{x - 5:.1f} 10h10l-5 9z' fill='#555'/>")
         height += 14
         parts.append(f"<path d='M20 {y + 43}h10l-5 9z' fill='#555'/>")
-        parts.append(_text(35, y + 52, f"{finding.control}: {finding.control_value:.3g}", "start"))
+        parts.append(
+            _text(35, y + 52, f"{finding.control}: {short(finding.control_value)}", "start")
+        )
     return _svg(height, finding.figures, parts)
 
 
@@ -101,7 +103,7 @@ def _bars(bars: Mapping[str, float], label: str) -> str:
     if not known:
         return ""
     low, high = min(0.0, *known.values()), max(0.0, *known.values())
-    span, start = (high - low) or 1.0, 150.0
+    span, start = (high - low) or 1.0, 178.0
 
     def at(value: float) -> float:
         return start + (WIDTH - start - 50.0) * (value - low) / span
@@ -113,7 +115,7 @@ def _bars(bars: Mapping[str, float], label: str) -> str:
             f"<rect x='{x:.1f}' y='{y:.1f}' width='{max(abs(at(value) - at(0.0)), 1.0):.1f}' "
             f"height='11' fill='{SERIES[0]}'/>"
         )
-        parts.append(_text(start - 8, y + 10, name[:26], "end", "#333"))
+        parts.append(_text(start - 8, y + 10, name[:30], "end", "#333"))
         parts.append(_text(max(at(value), at(0.0)) + 4, y + 10, f"{value:.2g}", "start"))
     height = 26.0 + 17.0 * len(known)
     parts.append(f"<path d='M{at(0.0):.1f} 18V{height - 4:.1f}' stroke='#bbb'/>")
