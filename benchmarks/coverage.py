@@ -17,6 +17,9 @@ Measured, BIDMC, one fit of 600 steps to 14 people, 22 unseen, the middle two mi
     leave_one_out, 16 people      0.5    0.5    0.3    0.2
     finite_sample, 16 people      3.7    5.2    5.8    5.0    too wide, infinite at 95 %
     asymptotic, 16 people         0.5    0.3    0.4    0.3
+
+and of models/statespace, 28 people to fit and 8 unseen, calibrated on 6 of them, where 28 splits
+still leave the average unsure by two points at 50 %: leave_one_out 4.4, 2.6, 1.8 and 1.0.
 """
 
 from __future__ import annotations
