@@ -7,6 +7,19 @@ people to calibrate on and people to test on, and coverage of the test people is
 splits: an interval's promise is about that average, while one split with a handful of test people
 wobbles by the points given as "one split". For every missing pattern: sensors absent, gaps, and
 sensors shown. Each person weighs the same.
+
+Measured, BIDMC, one fit of 600 steps to 14 people, 22 unseen, the middle two minutes of each record
+(--seeds 0 --people 10,16 --splits 60 --draws 16 --seconds 120): off by, in points, at most over the
+15 patterns at 50, 80, 90 and 95 %
+
+    raw                          49.3   69.1   75.5   77.3    gaps and shown sensors; absent: 16.3
+    leave_one_out, 10 people      1.1    1.1    0.9    0.6
+    leave_one_out, 16 people      0.5    0.5    0.3    0.2
+    finite_sample, 16 people      3.7    5.2    5.8    5.0    too wide, infinite at 95 %
+    asymptotic, 16 people         0.5    0.3    0.4    0.3
+
+and of models/statespace, 28 people to fit and 8 unseen, calibrated on 6 of them, where 28 splits
+still leave the average unsure by two points at 50 %: leave_one_out 4.4, 2.6, 1.8 and 1.0.
 """
 
 from __future__ import annotations
@@ -23,6 +36,7 @@ from numpy.typing import NDArray
 from latentphys.api import fit, load, read
 from latentphys.fitted import FittedModel
 from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.record import Record
 from latentphys.trust.calibration import Key, key_of
 from latentphys.trust.conformal import GUARANTEES, Guarantee, SubjectConformal
 from latentphys.trust.held_out import GAPS_S, Fitted, scored
@@ -46,6 +60,7 @@ def models_of(options: argparse.Namespace, cohort: Cohort) -> dict[int, tuple[Fi
     found = {}
     for seed in options.seeds:
         train, rest = cohort.split(test=options.unseen, seed=seed)
+        rest = Cohort([middle(record, options.seconds) for record in rest])
         place = None if options.models is None else options.models / str(seed)
         if place is not None and place.is_dir():
             model = load(place)
@@ -59,6 +74,14 @@ def models_of(options: argparse.Namespace, cohort: Cohort) -> dict[int, tuple[Fi
         )
         found[seed] = model, rest
     return found
+
+
+def middle(record: Record, seconds: float | None) -> Record:
+    """The middle of a recording; all of it without a length."""
+    if seconds is None or seconds >= record.duration_s:
+        return record
+    start = 0.5 * (record.duration_s - seconds)
+    return record.crop(start, start + seconds)
 
 
 def people_of(model: FittedModel, rest: Cohort, draws: int) -> dict[Key, dict[str, Person]]:
@@ -204,6 +227,7 @@ def main() -> None:
     parser.add_argument("--guarantee", choices=list(GUARANTEES), default="leave_one_out")
     parser.add_argument("--splits", type=int, default=200, help="of the unseen people")
     parser.add_argument("--draws", type=int, default=32)
+    parser.add_argument("--seconds", type=float, help="of the middle of each unseen recording")
     parser.add_argument("--models", type=Path, help="folder to keep the fits in")
     options = parser.parse_args()
     cohort = read(options.data).keep(*SENSORS)

@@ -42,10 +42,10 @@ subjects = int(os.environ.get("LATENTPHYS_SUBJECTS", 40))
 minutes = float(os.environ.get("LATENTPHYS_MINUTES", 4))
 small = subjects < 12
 
-everyone = lp.simulate(subjects=subjects, minutes=1 if small else 2, seed=0, absent=0.0)
+everyone = lp.simulate(subjects=subjects, minutes=0.75 if small else 2, seed=0, absent=0.0)
 everyone = everyone.keep("ecg", "ppg", "resp")
 fitted_to, others = everyone.split(test=0.6, seed=0)
-calibrated_on, tested_on = others.split(test=0.3, seed=0)
+calibrated_on, tested_on = others.split(test=0.25, seed=0)
 len(fitted_to.subjects), len(calibrated_on.subjects), len(tested_on.subjects)
 
 # %%

@@ -98,6 +98,8 @@ def plot_calibration(evaluation: Evaluation, group: str = "subset") -> Any:
             if "repaired_estimate" in one:
                 above.plot(levels, one.repaired_estimate, color=colour, ls="--", marker="s", ms=3)
             below.step(one.bin, one.pit.mean("subject"), where="mid", color=colour, lw=1.2)
+        if "repaired_estimate" in own:
+            above.plot([], [], color=TRUTH, ls="--", marker="s", ms=3, label="repaired")
         above.set(xlim=(0.4, 1.0), ylim=(0, 1.02), title=target, xlabel="level")
         below.set(xlim=(0, 1), ylim=(0, None), xlabel="PIT")
         above.legend(frameon=False, fontsize=7)

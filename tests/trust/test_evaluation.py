@@ -12,6 +12,7 @@ import torch
 
 from latentphys.api import fit
 from latentphys.fitted import FittedModel
+from latentphys.inference.imputation import Question
 from latentphys.inference.paths import paths_of
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
@@ -21,9 +22,11 @@ from latentphys.recordings.record import Record, rate_of
 from latentphys.recordings.simulation import simulate
 from latentphys.trust.asking import answers
 from latentphys.trust.breathing import breathing_rate
+from latentphys.trust.directions import score_breathing
 from latentphys.trust.missingness import bursts, gap_layout, not_at_random
 from latentphys.trust.patterns import Ask, Pattern, Questions, subsets_of
 from latentphys.trust.predicting import EncodedRecord, pieces
+from latentphys.trust.rates import rates_of_draws
 from latentphys.trust.resampling import SubjectBootstrap, ahead_from, ahead_until
 from latentphys.trust.result import Evaluation
 
@@ -397,3 +400,18 @@ def test_another_device_is_evaluated_at_its_own_rate(
     whole = found["subset"].estimate.sel(score="crps", subset="ppg", target="resp")
     assert np.isfinite(whole.sel(predictor=["latentphys", "mean", "ridge", "kalman"])).all()
     assert np.isfinite(found["gap_s"].skill.sel(score="crps", predictor="linear")).all()
+
+
+def test_breathing_is_scored_with_and_without_repair(two_fit: FittedModel, people: Cohort) -> None:
+    records = [two_fit.prepared(record) for record in people]
+    breaths = {r.record: r.annotations["breath"].time.values for r in people}
+    question = Question("resp", ("ppg",), draws=6, window_s=8.0)
+    found = score_breathing(two_fit.model, records, breaths, question, window_s=15.0)
+    assert found["windows"] == 4 * len(people)
+    first = two_fit.impute(people[0], "resp", given=["ppg"], draws=6)
+    own = rates_of_draws(first.draws.values[:, 0], 125.0, breaths[people[0].record], 15.0)
+    assert np.isfinite(own.score).all()
+    assert 0.0 <= found["coverage"] < found["repaired_coverage"] <= 1.0
+    assert found["repaired_width"] > found["width"]
+    one = score_breathing(two_fit.model, records[:1], breaths, question)
+    assert np.isnan(one["repaired_coverage"])
