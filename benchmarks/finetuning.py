@@ -15,6 +15,20 @@ seeds, with 95 % intervals over people. Beside it, on the same epochs:
     counting     `latentphys.trust.breathing`, of respiration alone
 
 With --results FILE, what is there is not computed again.
+
+Measured with --only rules,resilient,plain (three seeds, --adapt frozen --steps 600): errors
+
+                ecg    ppg    resp   ecg+ppg  ecg+resp  ppg+resp  all three
+    resilient   3.46   3.31   2.87   3.41     3.18      3.28      3.14 [1.90, 4.55]
+    plain       6.34   5.14   6.06   8.45     5.22      4.07      2.82 [2.01, 3.66]
+    mean        3.44 [1.74, 5.37]; annotators 0.37 [0.17, 0.64]; counting in resp 0.38 [0.24, 0.56];
+                spectrum in resp 0.62 [0.43, 0.86], ppg 2.73 [1.44, 4.61], ecg 2.53 [1.67, 3.24]
+
+With a sensor missing, resilient less plain is -2.63 [-4.42, -0.27]: it does not go astray where
+the plain head does. But neither is told apart from the mean here, and counting breaths in the
+respiration signal is eight times nearer: 28 people and a linear head on this model's state do not
+teach a breathing rate. 90 % intervals from a fifth of them covered 66 to 76 % (resilient) and 73
+to 86 % (plain), with widths of 10 to 13 and 10 to 25 breaths a minute.
 """
 
 from __future__ import annotations
