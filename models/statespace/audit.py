@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from train import people
 
@@ -19,6 +19,7 @@ import latentphys as lp
 from latentphys.recordings.beside import beside
 from latentphys.trust.audits.audit import Audit
 
+HERE = Path(__file__).parent
 SHOWN_S = 96.0
 
 
