@@ -195,5 +195,6 @@ def test_a_probe_that_knows_nothing_ranks_at_chance() -> None:
     has = np.arange(30) < 12
     areas = [area(_scores(rng.standard_normal((30, 40)), has, k), has) for k in range(12)]
     assert np.mean(areas) == pytest.approx(0.5, abs=0.1)
+    assert area(_scores(np.zeros((30, 3)), has, 0), has) == 0.5
     known = np.column_stack([has + 0.1 * rng.standard_normal(30), rng.standard_normal(30)])
     assert area(_scores(known, has, 0), has) > 0.95

@@ -88,7 +88,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
     Example:
         >>> _ticks(0.0, 0.93)
-        [0.0, 0.25, 0.5, 0.75, 1.0]
+        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     span = (high - low) or 1.0
     size = 10.0 ** math.floor(math.log10(span))

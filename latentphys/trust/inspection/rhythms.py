@@ -66,8 +66,8 @@ def timescale_s(paths: Sequence[Array], rate_hz: float) -> Array:
         power = np.abs(np.fft.rfft(x, 2 * len(x), axis=0)) ** 2
         memory = np.fft.irfft(power, axis=0)[: len(x) // 2]
         high = np.abs(memory) >= np.maximum(memory[0], 1e-12) / np.e
-        # The last step at which it is remembered, counted from the far end.
-        found.append((len(high) - high[::-1].argmax(0)) / rate_hz)
+        # The last lag at which it is remembered, counted from the far end.
+        found.append((len(high) - 1 - high[::-1].argmax(0)) / rate_hz)
     return np.asarray(np.mean(found, axis=0))
 
 
