@@ -1,7 +1,7 @@
 """How good a task's predictions are on people it was not taught with, by missing sensors.
 
-number     r2, mae, spearman; interval_coverage and interval_width of the predicted intervals
-class      accuracy, macro_f1, balanced_accuracy, log_loss; ece, the expected calibration error
+number     r2, mae, spearman; coverage and width of the predicted intervals
+class      accuracy, macro_f1, balanced_accuracy, log_loss, brier, calibration_error, selective_risk
 ordinal    the same, and quadratic_kappa
 survival   concordance
 """
@@ -32,7 +32,6 @@ from latentphys.trust.targets import Labels, missing, nothing_labelled, reader_o
 from latentphys.trust.tasks import Asked, Task, answered, label_people, labels_of
 
 Array = NDArray[np.float64]
-BINS = 10  # of the calibration error
 NOTHING = "baseline"
 # variable of a prediction -> what it is called here
 SHOWN = {
@@ -203,7 +202,7 @@ class _Scored:
         if kind == "survival":
             return ("concordance",)
         own = SCORES[kind]
-        return (*own, *(("coverage", "width") if kind == "number" else ("ece",)))
+        return (*own, "coverage", "width") if kind == "number" else own
 
     def of(self, f: Array, label: str) -> _Row:
         """One set of sensors; the baseline is asked of every unit without a sensor."""
@@ -235,17 +234,14 @@ class _Scored:
             return _summed(pairs, people), _ratio
         predicted = told["mean"] if kind == "number" else np.maximum(told["probability"], 1e-12)
         parts = parts_of(predicted, y, people, kind)
-        score = score_of(kind)
-        if kind == "number":
-            inside = (told["lower"] <= y) & (y <= told["upper"])
-            more = np.stack([np.ones(len(y)), inside, told["upper"] - told["lower"]], axis=1)
-        else:
-            more = _bins(predicted, y)
-        count = len(parts)
+        score, count = score_of(kind, len(self.task.classes)), len(parts)
+        if kind != "number":
+            return parts, score
+        inside = (told["lower"] <= y) & (y <= told["upper"])
+        more = np.stack([np.ones(len(y)), inside, told["upper"] - told["lower"]], axis=1)
 
         def both(sums: Array) -> Array:
-            extra = _means if kind == "number" else _calibration_error
-            made = np.concatenate([score(sums[:, :count]), extra(sums[:, count:])], axis=1)
+            made = np.concatenate([score(sums[:, :count]), _means(sums[:, count:])], axis=1)
             # Resampled people may all have one number, of which nothing is explained.
             return np.where(np.isfinite(made), made, np.nan)
 
@@ -289,18 +285,3 @@ def _ratio(sums: Array) -> Array:
 def _means(sums: Array) -> Array:
     """The share covered and the mean width."""
     return sums[:, 1:] / sums[:, :1]
-
-
-def _bins(probability: Array, y: NDArray[np.int64]) -> Array:
-    """(unit, 3 BINS): whether it is in a bin of confidence, how sure it is there, whether right."""
-    sure, said = probability.max(axis=1), probability.argmax(axis=1)
-    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    own = np.zeros((len(y), 3, BINS))
-    own[np.arange(len(y)), :, bins] = np.stack([np.ones(len(y)), sure, said == y], axis=1)
-    return own.reshape(len(y), -1)
-
-
-def _calibration_error(sums: Array) -> Array:
-    """ECE = sum over bins of the share of units times |accuracy - mean confidence|."""
-    count, sure, right = np.moveaxis(sums.reshape(len(sums), 3, BINS), 1, 0)
-    return (np.abs(right - sure).sum(axis=1) / count.sum(axis=1))[:, None]

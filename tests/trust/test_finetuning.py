@@ -31,6 +31,7 @@ from latentphys.recordings.errors import (
 )
 from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
+from latentphys.trust.probe_scores import SCORES
 from latentphys.trust.targets import reader_of
 from latentphys.trust.task_calibration import of_classes, of_numbers
 
@@ -120,7 +121,8 @@ def test_classes_records_and_probabilities(base: FittedModel, people: Cohort) ->
         "abc"[k] for k in told.probability.argmax("class").values
     ]
     scores = own.assess(people[6:], labels).dataset
-    assert scores.score.values.tolist()[-1] == "ece"
+    assert scores.score.values.tolist() == list(SCORES["class"])
+    assert np.isfinite(scores.estimate.sel(score="calibration_error")).all()
     assert scores.sensors.values.tolist()[-2:] == ["ecg+ppg+resp", "baseline"]
     assert 0 <= float(scores.estimate.sel(sensors="ppg", score="accuracy")) <= 1
 
