@@ -36,12 +36,12 @@ from latentphys.recordings.reading import read
 from latentphys.recordings.schema import SCHEMA, VERSION, header, lazy_record, node
 from latentphys.recordings.zarr_format import (
     INDEX,
+    META,
     STORE,
     STORE_VERSION,
     group_attrs,
     write_tree,
 )
-from latentphys.recordings.zarr_writing import META
 
 DTYPES = ("float32", "int16")
 RECORDS = "records"

@@ -4,8 +4,7 @@ docs/schema.md describes both. `store.py` makes the stores.
 """
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ from latentphys.recordings.schema import (
     let_go,
     to_tree,
 )
-from latentphys.recordings.zarr_writing import META, Cut, write_datasets
 
 STORE = "latentphys_store"
 STORE_VERSION = 1
 INDEX = "index.json"
+META = "zarr.json"
 
 # A minute a chunk serves windows of seconds; an hour a file keeps nights from becoming thousands.
 _CHUNK_S = 60.0
@@ -107,8 +106,30 @@ def write_tree(record: Record, folder: Path, dtype: str | None = None) -> dict[s
         folder: where; only what stands beside the final place may be given.
         dtype: see `to_tree`.
     """
+    import zarr
+    from zarr.codecs import BloscCodec
+
     tree = to_tree(record, dtype)
-    write_datasets(tree, folder, dict(_cuts(tree)))
+    encoding: dict[str, Any] = {}
+    for group in tree.subtree:
+        own: dict[Any, dict[str, Any]]
+        own = {n: {"_FillValue": None} for n, v in group.variables.items() if v.dtype.kind == "f"}
+        if group.path.startswith(("/signals/", "/images/")):
+            values = group.to_dataset()["values"]
+            length = values.sizes["time"]
+            chunk = _chunk(values) if "channel" in values.dims else _frames(values)
+            pieces = min(_CHUNKS_A_FILE, -(-length // chunk))
+            own.setdefault("values", {}).update(
+                # A chunk that gets lost then reads as not observed, and never as zeros.
+                fill_value=MISSING if values.dtype == "int16" else float("nan"),
+                chunks=tuple({**values.sizes, "time": chunk}.values()),
+                shards=tuple({**values.sizes, "time": chunk * pieces}.values()),
+                compressors=(BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),),
+            )
+        encoding[group.path] = own
+    # One file at a time: records are shared among processes, and a process is a core.
+    with zarr.config.set({"async.concurrency": 1}):
+        tree.to_zarr(folder, zarr_format=3, consolidated=False, mode="w-", encoding=encoding)
     let_go(tree)
     return {str(name): value for name, value in tree.attrs.items()}
 
@@ -143,18 +164,6 @@ def check_no_mapping(modalities: Mapping[str, str]) -> None:
             f"{len(modalities)} channels. Map them where they are first read, as in "
             "latentphys.prepare(source, target, modalities=...)."
         )
-
-
-def _cuts(tree: xr.DataTree) -> Iterator[tuple[str, Cut]]:
-    """How the signals and images of a tree are cut: (group, cut)."""
-    for group in tree.subtree:
-        if group.path.startswith(("/signals/", "/images/")):
-            values = group.to_dataset()["values"]
-            length = values.sizes["time"]
-            chunk = _chunk(values) if "channel" in values.dims else _frames(values)
-            # A chunk that gets lost then reads as not observed, and never as zeros.
-            missing = MISSING if values.dtype == "int16" else math.nan
-            yield group.path, Cut(chunk, min(_CHUNKS_A_FILE, -(-length // chunk)), missing)
 
 
 def _chunk(signal: xr.DataArray) -> int:
