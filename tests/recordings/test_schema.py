@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from latentphys.recordings import zarr_format
 from latentphys.recordings.errors import ModalityError, ReadError, WriteError
 from latentphys.recordings.images import image_array
 from latentphys.recordings.netcdf_format import write_netcdf
@@ -289,10 +288,7 @@ def test_writing_over_leaves_one_whole_recording(
         (target / "half").mkdir(parents=True) if suffix == ".zarr" else target.write_text("half")
         raise OSError("disk full")
 
-    if suffix == ".zarr":
-        monkeypatch.setattr(zarr_format, "write_datasets", fails)
-    else:
-        monkeypatch.setattr(xr.DataTree, "to_netcdf", fails)
+    monkeypatch.setattr(xr.DataTree, "to_zarr" if suffix == ".zarr" else "to_netcdf", fails)
     with pytest.raises(OSError, match="disk full"):
         write(first, path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
