@@ -13,7 +13,7 @@ export MPLBACKEND = Agg
 	touch $@
 
 test: lint types
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: .venv/.ready
 	$(BIN)/ruff check
