@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from latentphys.trust.held_out import Fitted, OnTrained, check_unseen
 from latentphys.trust.patterns import subsets_of
 from latentphys.trust.probe_scores import SCORES, parts_of, score_of
 from latentphys.trust.resampling import SubjectBootstrap
+from latentphys.trust.score_tables import as_html, as_text, cell
 from latentphys.trust.survival import concordant
 from latentphys.trust.targets import Labels, missing, nothing_labelled, reader_of
 from latentphys.trust.tasks import Asked, Task, answered, label_people, labels_of
@@ -66,7 +66,7 @@ class Assessment:
         for name in data.sensors.values.tolist():
             one = data.sel(sensors=name)
             cells = zip(one.estimate.values, one.lower.values, one.upper.values, strict=True)
-            rows.append([name, *(_cell(*cell) for cell in cells)])
+            rows.append([name, *(cell(*bounds) for bounds in cells)])
         return rows
 
     def _said(self) -> str:
@@ -75,26 +75,10 @@ class Assessment:
         return text + f"of {about['subjects']} unseen subjects. Brackets: 95 % over subjects."
 
     def __repr__(self) -> str:
-        rows = self._rows()
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
-        return "\n".join([f"Assessment: {self._said()}", *(line.rstrip() for line in lines)])
+        return as_text("Assessment", self._said(), self._rows())
 
     def _repr_html_(self) -> str:
-        head, *rows = self._rows()
-        top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-        )
-        said = escape(self._said())
-        return f"<p><b>Assessment</b>: {said}</p><table><tr>{top}</tr>{body}</table>"
-
-
-def _cell(estimate: float, lower: float, upper: float) -> str:
-    if np.isnan(estimate):
-        return "-"
-    shown = f"{estimate:.3g}"
-    return shown if np.isnan(lower) else f"{shown} [{lower:.3g}, {upper:.3g}]"
+        return as_html("Assessment", self._said(), self._rows())
 
 
 def assess_cohort(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import compress
 from typing import Any, Literal
 
@@ -37,6 +36,7 @@ from latentphys.trust.probe_scores import SCORES, parts_of, score_of
 from latentphys.trust.raw_features import Figures, raw_features, side_by_side
 from latentphys.trust.resampling import SubjectBootstrap
 from latentphys.trust.result import MODEL
+from latentphys.trust.score_tables import as_html, as_text, cell
 from latentphys.trust.targets import Labels, missing, nothing_labelled, reader_of
 
 Array = NDArray[np.float64]
@@ -126,7 +126,7 @@ class ProbeResult:
         for name in data.score.values.tolist():
             one = data.sel(score=name)
             cells = zip(one.estimate.values, one.lower.values, one.upper.values, strict=True)
-            rows.append([name, *(_cell(*cell) for cell in cells)])
+            rows.append([name, *(cell(*bounds) for bounds in cells)])
         return rows
 
     def _said(self) -> str:
@@ -136,25 +136,10 @@ class ProbeResult:
         return text + "by subject. Brackets: 95 % over subjects."
 
     def __repr__(self) -> str:
-        rows = self._rows()
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
-        return "\n".join([f"Probe: {self._said()}", *(line.rstrip() for line in lines)])
+        return as_text("Probe", self._said(), self._rows())
 
     def _repr_html_(self) -> str:
-        head, *rows = self._rows()
-        top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-        )
-        return f"<p><b>Probe</b>: {escape(self._said())}</p><table><tr>{top}</tr>{body}</table>"
-
-
-def _cell(estimate: float, lower: float, upper: float) -> str:
-    if np.isnan(estimate):
-        return "-"
-    shown = f"{estimate:.3g}"
-    return shown if np.isnan(lower) else f"{shown} [{lower:.3g}, {upper:.3g}]"
+        return as_html("Probe", self._said(), self._rows())
 
 
 def probe_cohort(fitted: Fitted, cohort: Cohort, request: ProbeRequest) -> ProbeResult:
