@@ -87,9 +87,9 @@ def check_parts(
     - Samples: whole channels by a hash, then any stretch by fingerprints that survive cropping,
       renaming and a change of gain, offset, polarity, precision or padding (see `stretches`).
       What fingerprints suggest is compared sample by sample before it counts, so that two people
-      are confused only if a stretch of at least 64 samples, 16 values and 24 turns is one
-      another's copy. A test signal or a calibration that one device adds to all its recordings
-      is such a copy: crop it.
+      are confused only if a stretch of at least 64 samples, 16 values and 24 turns, 8 of them
+      wider than rounding, is one another's copy. A test signal or a calibration that one device
+      adds to all its recordings is such a copy: crop it.
 
     Warning:
         Not found: a copy that was filtered, resampled or had noise added; a shared stretch of

@@ -28,6 +28,7 @@ MOST = 8192
 # Fewer samples, or fewer values among them, may agree by chance.
 LEAST_SAMPLES = 64
 LEAST_VALUES = 16
+LEAST_TURNS = 8
 # Of the spread: samples stored in other steps differ by rounding, other samples by far more.
 TOLERANCE = 0.02
 # A shingle of fewer kinds of runs repeats itself.
@@ -239,6 +240,21 @@ def _same_samples(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
     few = len(x) < LEAST_SAMPLES or min(len(np.unique(x)), len(np.unique(y))) < LEAST_VALUES
     if few or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return False
+    # The steps of a coarsely stored signal, resampled, ring with many turns that tell nothing.
+    if _wide_turns(x, 2 * TOLERANCE * x.std()) < LEAST_TURNS:
+        return False
     x, y = x - x.mean(), y - y.mean()
     gain = (x @ y) / (x @ x)
     return bool(np.sqrt(np.mean((y - gain * x) ** 2)) <= TOLERANCE * y.std())
+
+
+def _wide_turns(x: NDArray[np.float64], least: float) -> int:
+    """How often x turns, not counting turns back by less than `least`."""
+    turns, direction, furthest = 0, 0, float(x[0])
+    for value in x.tolist():
+        if direction * (value - furthest) > 0:
+            furthest = value
+        elif abs(value - furthest) >= least:
+            turns += direction != 0
+            direction, furthest = (1 if value > furthest else -1), value
+    return turns

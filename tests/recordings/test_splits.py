@@ -16,6 +16,7 @@ from latentphys.recordings.errors import SplitError
 from latentphys.recordings.leaks import check_disjoint, check_parts
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
+from latentphys.recordings.regridding import on_grid
 from latentphys.recordings.splits import Split, k_fold, leave_one_study_out, train_valid_test
 
 
@@ -279,6 +280,25 @@ def test_a_short_stretch_passes_and_a_sawtooth_says_nothing() -> None:
     saw = np.tile(np.arange(50.0), 20)
     one = Record.from_arrays({"marker": (saw, 50.0)}, subject="c")
     other = Record.from_arrays({"marker": (saw[25:], 50.0)}, subject="d")
+    check_disjoint(Cohort([one]), Cohort([other]))
+
+
+def test_steps_of_a_coarsely_stored_signal_that_ring_alike_are_not_a_copy() -> None:
+    """A few stored steps, resampled, ring for hundreds of samples with turns that tell nothing."""
+
+    lengths = np.random.default_rng(9).integers(5, 40, size=30)
+    alike = np.arange(30.0).repeat(lengths)
+
+    def stored(name: str) -> Record:
+        own = np.round(3.0 * np.cumsum(noise(name, 120))).repeat(25)
+        own[1000 : 1000 + len(alike)] = alike
+        x = on_grid(own, np.arange(3000) / 500.0, 500.0, 200.0, 1200)
+        return Record.from_arrays({"ecg": (x, 200.0)}, subject=name)
+
+    one, other = stored("a"), stored("b")
+    signals = [record.signals["ecg"] for record in (one, other)]
+    found = [set(stretches.fingerprints(x.values[0])[0].tolist()) for x in signals]
+    assert found[0] & found[1]
     check_disjoint(Cohort([one]), Cohort([other]))
 
 
