@@ -18,13 +18,16 @@ from latentphys.learning import contrastive, terms
 from latentphys.learning.code_terms import code_terms
 from latentphys.learning.text_terms import text_terms, weighed
 from latentphys.learning.views import (
+    Gaps,
     Masking,
     View,
+    draw_gaps,
     full_view,
     gap_view,
     masked_view,
     single_view,
     subset_view,
+    with_own_gaps,
 )
 from latentphys.model.alignment import pooled
 from latentphys.model.distributions import GaussMarkov
@@ -34,6 +37,7 @@ from latentphys.preparation.batch import Batch
 from latentphys.recordings.errors import FitError
 
 SHORTEST_GAP_S = 0.5
+SHORTEST_OWN_GAP_S = 0.25
 Alignment = Literal["leave_one_out", "pairwise", "posterior"]
 ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
 
@@ -53,6 +57,9 @@ class Objective:
         beta: these two weigh each sample's gradient by its predictive variance to this power.
         one_out: how often a subset view leaves out just one sensor.
         gaps: share of the subset views that have a gap in all sensors.
+        own_gaps: probability that a sensor of a window has a gap of its own: its encoder is not
+            shown those samples, L_cross scores them, and the ELBO is of the others.
+        none_out: how often a window with such a gap leaves out no whole sensor besides.
         teach_only: whether L_miss moves only q_S (the full posterior is then its fixed target).
         masking: what L_mask hides.
         alignment: "leave_one_out", "pairwise", or between whole "posterior" distributions.
@@ -77,6 +84,8 @@ class Objective:
     draws: int = 4
     one_out: float = 0.6
     gaps: float = 0.1
+    own_gaps: float = 0.5
+    none_out: float = 0.3
     teach_only: bool = True
     beta: float = 0.5
     elbo: float = 1.0
@@ -135,6 +144,7 @@ class _Seen:
 
     model: StateSpaceModel
     batch: Batch
+    shown: Batch
     objective: Objective
     evidence: Evidence
     views: dict[str, View]
@@ -149,15 +159,17 @@ class _Seen:
         generator: torch.Generator,
     ) -> _Seen:
         """The views that the objective's terms ask for, all through the guide in one pass."""
-        evidence = model.evidence(batch)
+        gaps = _own_gaps(model, batch, objective, generator)
+        shown = batch.hide(gaps.hidden) if gaps else batch
+        evidence = model.evidence(shown)
         present = evidence.present()
         views = {"full": full_view(present)}
         if objective.cross > 0 or objective.miss > 0:
-            views["subset"] = _partial_view(model, batch, present, objective, generator)
+            views["subset"] = _partial_view(model, batch, present, objective, generator, gaps)
         if objective.mask > 0 or objective.codes > 0:
             views["masked"] = masked_view(
                 present,
-                {name: batch.mask[name].any(-1).any(1) for name in evidence.sensors},
+                {name: shown.mask[name].any(-1).any(1) for name in evidence.sensors},
                 batch.steps,
                 batch.state_rate_hz,
                 generator,
@@ -175,7 +187,7 @@ class _Seen:
         parts = {
             name: q.window(slice(a, b)) for name, a, b in zip(views, starts, stops, strict=True)
         }
-        return cls(model, batch, objective, evidence, views, parts)
+        return cls(model, batch, shown, objective, evidence, views, parts)
 
     def scored(self, view: str) -> dict[str, Tensor]:
         """Log density of what a view scores, modality -> (row,)."""
@@ -237,7 +249,7 @@ def score_batch(
 def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor]) -> Tensor:
     """The ELBO, or what total correlation makes of it, (batch,); logs its parts."""
     weights = seen.objective.weights
-    bound = terms.elbo(seen.model, seen.batch, seen.evidence, seen.q["full"], z, kl_weight, weights)
+    bound = terms.elbo(seen.model, seen.shown, seen.evidence, seen.q["full"], z, kl_weight, weights)
     by_window |= {
         "elbo": bound.value,
         "kl_state": bound.kl_state,
@@ -304,15 +316,33 @@ def _align(seen: _Seen) -> Tensor:
     return loss / terms.seconds(seen.batch)
 
 
+def _own_gaps(
+    model: StateSpaceModel, batch: Batch, objective: Objective, generator: torch.Generator
+) -> Gaps | None:
+    """A gap in some sensors of some windows; None of an objective without them."""
+    if objective.own_gaps <= 0 or objective.cross <= 0:
+        return None
+    return draw_gaps(
+        batch,
+        generator,
+        share=objective.own_gaps,
+        shortest_s=SHORTEST_OWN_GAP_S,
+        reach={name: sensor.reach for name, sensor in model.spec.sensors.items()},
+    )
+
+
 def _partial_view(
     model: StateSpaceModel,
     batch: Batch,
     present: Tensor,
     objective: Objective,
     generator: torch.Generator,
+    gaps: Gaps | None,
 ) -> View:
-    """Random subsets of the sensors, some with a gap in all of them."""
+    """Random subsets of the sensors, some with gaps of their own or in all of them."""
     view = subset_view(present, generator, objective.one_out, objective.views)
+    if gaps is not None:
+        view = with_own_gaps(view, present, gaps, generator, objective.none_out)
     if objective.gaps <= 0:
         return view
     return gap_view(
@@ -327,9 +357,12 @@ def _partial_view(
 
 
 def _directions(seen: _Seen, crossed: dict[str, Tensor]) -> dict[str, list[float]]:
-    """ "sources>target" -> the scores of the rows that asked it."""
+    """ "sources>target" -> the scores of the rows that asked it; a gap's target is a source too."""
     view, names = seen.views["subset"], list(seen.evidence.sensors)
     asked = view.target if view.target.dim() == 2 else view.target.any(-1)
+    if view.gaps:
+        lost = [(view.gaps[name] & seen.batch.mask[name]).flatten(1).any(-1) for name in names]
+        asked = asked | torch.stack(lost, -1).repeat(seen.objective.views, 1)
     directions: dict[str, list[float]] = defaultdict(list)
     for k, name in enumerate(names):
         scores = crossed[name].detach().tolist()

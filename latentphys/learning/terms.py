@@ -77,20 +77,29 @@ class _Traces:
         batch: Batch,
         modality: str,
         scored: Tensor,
-        hidden: Tensor | None = None,
+        view: View | None = None,
     ) -> _Traces:
         """Those observed at some step in `scored`, (row, step) bool.
 
-        Channels in `hidden`, (row, channel) bool, are scored at every step.
+        A view's hidden channels are scored at every step, its gaps in every row.
         """
-        seen = batch.mask[modality].any(-1).repeat(len(scored) // len(batch), 1, 1)
+        views = len(scored) // len(batch)
+        observed = batch.mask[modality]
         scored = scored.unsqueeze(-1)
-        if hidden is not None:
-            scored = scored | hidden.unsqueeze(1)
+        if view is not None and modality in view.hidden:
+            scored = scored | view.hidden[modality].unsqueeze(1)
+        seen = observed.any(-1).repeat(views, 1, 1)
         scored = scored.expand_as(seen)
-        row, channel = (seen & scored).any(1).nonzero(as_tuple=True)
+        asked = seen & scored
+        gaps = None if view is None else view.gaps.get(modality)
+        if gaps is not None:
+            gaps = gaps & observed
+            asked = asked | gaps.any(-1).repeat(views, 1, 1)
+        row, channel = asked.any(1).nonzero(as_tuple=True)
         window = row % len(batch)
-        mask = batch.mask[modality][window, :, channel] & scored[row, :, channel].unsqueeze(-1)
+        mask = observed[window, :, channel] & scored[row, :, channel].unsqueeze(-1)
+        if gaps is not None:
+            mask = mask | gaps[window, :, channel]
         values = torch.where(mask, batch.values[modality][window, :, channel], 0.0)
         name = model.name_index(modality, batch)[window, channel].unsqueeze(-1)
         offset = batch.offset[modality][window]
@@ -290,7 +299,7 @@ def cross(
     scores = {}
     for k, (name, sensor) in enumerate(evidence.sensors.items()):
         scored = view.targets(k, batch.steps)
-        traces = _Traces.of(model, batch, name, scored, view.hidden.get(name))
+        traces = _Traces.of(model, batch, name, scored, view)
         score = paths.new_zeros(rows)
         if len(traces.row):
             eps = _nuisance(sensor, traces, view, name, k, draws)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from latentphys.preparation.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,14 @@ class View:
         target: the same for the sensors whose samples are scored.
         hidden: modality -> (row, channel) bool, channels of it whose evidence is not used and
             which are scored throughout.
+        gaps: modality -> (batch, step, 1, patch) bool, samples that the encoder was not shown
+            and which are scored in every row.
     """
 
     keep: Tensor
     target: Tensor
     hidden: Mapping[str, Tensor] = field(default_factory=dict)
+    gaps: Mapping[str, Tensor] = field(default_factory=dict)
 
     def targets(self, modality: int, steps: int) -> Tensor:
         """Where one modality is scored, (row, step)."""
@@ -117,9 +122,84 @@ def gap_view(
     chosen = chosen.unsqueeze(-1)
     gap = (chosen & (step >= first) & (step < last)).unsqueeze(1)
     silent = (chosen & (step >= first - reach) & (step < last + reach)).unsqueeze(1)
-    return View(
+    return replace(
+        view,
         keep=view.keep.unsqueeze(-1) & ~silent,
         target=view.target.unsqueeze(-1) | (present.unsqueeze(-1) & gap),
+    )
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Samples of a batch in gaps that each sensor has to itself.
+
+    Attributes:
+        hidden: modality -> (batch, step, 1, patch) bool, samples no encoder is shown.
+        scored: the same, those of them that nothing shown has seen anything of.
+        rows: (batch,) bool, windows in which some sensor has a gap.
+    """
+
+    hidden: Mapping[str, Tensor]
+    scored: Mapping[str, Tensor]
+    rows: Tensor
+
+
+def draw_gaps(
+    batch: Batch,
+    generator: torch.Generator,
+    *,
+    share: float,
+    shortest_s: float,
+    reach: Mapping[str, int],
+) -> Gaps:
+    """A gap in each sensor of each window, with a probability, while the others may speak.
+
+    Its samples are hidden from the encoder as a loss of the sensor hides them, so that what is
+    said beside a gap, where the encoder looks into it, is learned too. The gap's length is
+    log-uniform from `shortest_s` to the window's, its centre uniform over the window.
+
+    Args:
+        batch: windows.
+        generator: source of randomness.
+        share: probability that a sensor has a gap.
+        shortest_s: least length, seconds.
+        reach: modality -> steps to either side that the sensor's preparation has looked. So much
+            beside a gap is hidden and not scored.
+    """
+    windows, steps = len(batch), batch.steps
+    shortest = min(shortest_s * batch.state_rate_hz, float(steps))
+    hidden, scored = {}, {}
+    rows = torch.zeros(windows, dtype=torch.bool)
+    for name, offset in batch.offset.items():
+        chosen = torch.rand(windows, generator=generator) < share
+        drawn = torch.rand(2, windows, 1, 1, 1, generator=generator)
+        length = shortest * (steps / shortest) ** drawn[0]
+        away = (torch.arange(steps).view(-1, 1) + offset).unsqueeze(2) - steps * drawn[1]
+        away = torch.where(chosen.view(-1, 1, 1, 1), away.abs() - length / 2, math.inf)
+        hidden[name], scored[name] = away < reach.get(name, 0), away < 0
+        rows |= chosen
+    return Gaps(hidden, scored, rows)
+
+
+def with_own_gaps(
+    view: View, present: Tensor, gaps: Gaps, generator: torch.Generator, none_out: float
+) -> View:
+    """A view that also scores the samples in gaps; some of its rows leave out no sensor at all.
+
+    Args:
+        view: whose `keep` and `target` are (row, modality).
+        present: (batch, modality) bool, which sensors each window has.
+        gaps: of the batch.
+        generator: source of randomness.
+        none_out: probability that a window with a gap leaves out no sensor.
+    """
+    views = len(view.keep) // len(present)
+    chosen = torch.rand(len(view.keep), generator=generator) < none_out
+    whole = (chosen & gaps.rows.repeat(views)).unsqueeze(-1)
+    return View(
+        keep=torch.where(whole, present.repeat(views, 1), view.keep),
+        target=view.target & ~whole,
+        gaps=gaps.scored,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,6 +110,16 @@ class Batch:
             channels={name: self.channels[name] for name in kept},
             tokens=None if self.tokens and self.tokens.name in modalities else self.tokens,
         )
+
+    def hide(self, samples: Mapping[str, Tensor]) -> Batch:
+        """The same windows with some samples not observed.
+
+        Args:
+            samples: modality -> bool, True = hidden; broadcast to its values.
+        """
+        mask = {name: self.mask[name] & ~hidden for name, hidden in samples.items()}
+        values = {name: torch.where(kept, self.values[name], 0.0) for name, kept in mask.items()}
+        return replace(self, values={**self.values, **values}, mask={**self.mask, **mask})
 
 
 @dataclass(frozen=True)

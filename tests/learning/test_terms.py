@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from latentphys.learning import terms
-from latentphys.learning.objective import Objective, score_batch
+from latentphys.learning.objective import Objective, _Seen, score_batch
 from latentphys.learning.views import Masking, View, gap_view, masked_view, subset_view
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.emissions import PatchEmission
@@ -210,6 +210,57 @@ def test_what_is_scored_in_a_gap_never_speaks(make_model: Make, make_batch: Make
 
 
 @torch.no_grad()
+def test_what_is_scored_in_a_sensors_own_gap_never_speaks(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    """Whatever the hidden samples are, the posteriors stay and the cross term alone changes."""
+    model = make_model()
+    batch, changed = (make_batch(windows=40, steps=24, holes=0.1) for _ in range(2))
+    objective = Objective(own_gaps=0.6, none_out=0.4, gaps=0.2, mask=1.0)
+    seen = _Seen.of(model, batch, objective, torch.Generator().manual_seed(0))
+    hidden = {name: batch.mask[name] & ~seen.shown.mask[name] for name in batch.mask}
+    for name, samples in hidden.items():
+        assert samples.any()
+        changed.values[name][samples] += 3.0
+    other = _Seen.of(model, changed, objective, torch.Generator().manual_seed(0))
+    for view, q in seen.q.items():
+        assert torch.equal(q.mean, other.q[view].mean)
+        assert torch.equal(q.scale, other.q[view].scale)
+    scores = []
+    for windows in (batch, changed):
+        torch.manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
+        scores.append(score_batch(model, windows, objective, rng).by_window)
+    for name in batch.mask:
+        assert torch.equal(scores[0][f"x/{name}"], scores[1][f"x/{name}"])
+        assert not torch.equal(scores[0][f"cross/{name}"], scores[1][f"cross/{name}"])
+
+
+@torch.no_grad()
+def test_a_gaps_samples_are_scored_once_and_exactly(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(), make_batch(windows=1, holes=0.0)
+    gap = torch.zeros_like(batch.mask["ppg"])
+    gap[:, 5:7], gap[:, 7, :, :1] = True, True  # and the first sample of one step more
+    shown = batch.hide({"ppg": gap})
+    keep = torch.ones(1, 3, dtype=torch.bool)
+    evidence = model.evidence(shown)
+    q = model.guide_of(evidence, keep)
+    view = View(keep, ~keep, gaps={"ppg": gap})
+    torch.manual_seed(5)
+    score = terms.cross(model, batch, evidence, view, q, draws=1)
+    torch.manual_seed(5)
+    z = q.rsample(torch.Size((1,)))[0]
+    own = evidence.sensors["ppg"].nuisance
+    eps = own.loc + own.scale * torch.randn(1, 1, 2, dtype=torch.float64)
+    emission = model.emission("ppg")(z, eps, model.name_index("ppg", batch), batch.offset["ppg"])
+    by_hand = emission.log_prob(batch.values["ppg"])[gap].sum() / terms.seconds(batch)
+    torch.testing.assert_close(score["ppg"], by_hand.unsqueeze(0))
+    assert not score["ecg"].any()
+
+
+@torch.no_grad()
 def test_cross_scores_a_gap_alone(make_model: Make, make_batch: MakeBatch) -> None:
     model, batch = make_model(), make_batch(windows=1, holes=0.0)
     keep, target = torch.ones(1, 3, 12).bool(), torch.zeros(1, 3, 12).bool()
@@ -317,9 +368,11 @@ def test_every_direction_is_logged(make_model: Make, make_batch: MakeBatch) -> N
         rows = [x for key, own in logged.items() if key.endswith(f">{name}") for x in own]
         torch.testing.assert_close(sum(rows) / 40, float(score.by_window[f"cross/{name}"].mean()))
     assert {"ecg+ppg>resp", "ecg>ppg", "ecg>resp", "resp>ecg"} <= set(logged)
-    for key in logged:
-        source, target = key.split(">")
-        assert target not in source.split("+")
+    lost = {key for key in logged if key.split(">")[1] in key.split(">")[0].split("+")}
+    assert "ecg+ppg+resp>ppg" in lost  # gaps of its own
+    without = Objective(gaps=0.0, own_gaps=0.0)
+    logged = score_batch(model, batch, without, torch.Generator().manual_seed(0)).by_direction
+    assert not lost & set(logged)
 
 
 @torch.no_grad()

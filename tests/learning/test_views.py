@@ -5,14 +5,18 @@ from __future__ import annotations
 import torch
 
 from latentphys.learning.views import (
+    Gaps,
     Masking,
     View,
+    draw_gaps,
     full_view,
     gap_view,
     masked_view,
     single_view,
     subset_view,
+    with_own_gaps,
 )
+from latentphys.preparation.batch import Batch
 
 
 def _present(count: int = 4000, modalities: int = 4) -> torch.Tensor:
@@ -97,6 +101,86 @@ def test_gaps_are_of_every_length_everywhere() -> None:
     assert 0.02 < float((length == 100).double().mean()) < 0.3  # silence throughout
     reached = (view.target & whole.keep.unsqueeze(-1)).any(1).double().mean(0)
     assert reached.min() > 0.5 * reached.max()
+
+
+def _windows(count: int = 2000, steps: int = 100) -> Batch:
+    """Two sensors of four and one sample a step, ten steps a second."""
+    shapes = {"ecg": (count, steps, 2, 4), "spo2": (count, steps, 1, 1)}
+    return Batch(
+        values={name: torch.randn(shape) for name, shape in shapes.items()},
+        mask={name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()},
+        offset={
+            name: (torch.arange(shape[-1]) / shape[-1]).expand(count, steps, -1)
+            for name, shape in shapes.items()
+        },
+        channels={"ecg": [("i", "ii")] * count, "spo2": [("",)] * count},
+        inputs=None,
+        subject=["s"] * count,
+        record=["r"] * count,
+        start_step=torch.zeros(count, dtype=torch.int64),
+        state_rate_hz=10.0,
+        steps=steps,
+    )
+
+
+def _own(share: float = 0.5, reach: int = 0) -> tuple[Batch, Gaps]:
+    batch, rng = _windows(), torch.Generator().manual_seed(3)
+    found = draw_gaps(batch, rng, share=share, shortest_s=0.5, reach={"ecg": reach})
+    return batch, found
+
+
+def test_a_sensors_own_gap_is_one_stretch_of_any_length_anywhere() -> None:
+    batch, gaps = _own()
+    hidden = gaps.hidden["ecg"][:, :, 0].flatten(1)
+    assert ((hidden[:, 1:] & ~hidden[:, :-1]).sum(-1) + hidden[:, 0] <= 1).all()
+    seconds = hidden[hidden.any(-1)].sum(-1) / 40.0
+    assert 0.1 < float((seconds < 1.0).double().mean()) < 0.5
+    assert 0.1 < float((seconds > 4.0).double().mean()) < 0.5
+    where = hidden.double().mean(0)
+    assert where.min() > 0.4 * where.max()
+
+
+def test_sensors_have_their_gaps_independently_and_as_often_as_asked() -> None:
+    batch, gaps = _own(share=0.4)
+    either = {name: hidden.flatten(1).any(-1) for name, hidden in gaps.hidden.items()}
+    # A gap of less than a step may fall between two samples of the slow sensor.
+    assert abs(float(either["ecg"].double().mean()) - 0.4) < 0.05
+    together = float((either["ecg"] & either["spo2"]).double().mean())
+    assert abs(together - 0.4 * float(either["spo2"].double().mean())) < 0.05
+    assert not (either["ecg"] & ~gaps.rows).any()
+    assert not _own(share=0.0)[1].rows.any()
+
+
+def test_what_preparation_smeared_beside_a_gap_is_hidden_and_not_scored() -> None:
+    batch, gaps = _own(reach=3)
+    hidden, scored = (x["ecg"][:, :, 0].flatten(1) for x in (gaps.hidden, gaps.scored))
+    assert not (scored & ~hidden).any()
+    near = torch.nn.functional.max_pool1d(scored.double().unsqueeze(1), 23, 1, 11).squeeze(1) > 0
+    assert not (near & ~hidden).any()
+    assert torch.equal(gaps.hidden["spo2"], gaps.scored["spo2"])
+
+
+def test_hidden_samples_are_not_observed_and_the_others_stay() -> None:
+    batch, gaps = _own()
+    shown = batch.hide(gaps.hidden)
+    for name, hidden in gaps.hidden.items():
+        assert torch.equal(shown.mask[name], (~hidden).expand_as(batch.mask[name]))
+        assert not shown.values[name][hidden.expand_as(batch.mask[name])].any()
+        kept = shown.mask[name]
+        assert torch.equal(shown.values[name][kept], batch.values[name][kept])
+
+
+def test_some_windows_with_a_gap_leave_out_no_sensor() -> None:
+    batch, gaps = _own()
+    present = torch.ones(len(batch), 2, dtype=torch.bool)
+    whole = subset_view(present, torch.Generator().manual_seed(1), views=2)
+    view = with_own_gaps(whole, present, gaps, torch.Generator().manual_seed(2), 0.3)
+    none_out = view.keep.all(-1)
+    with_gap = gaps.rows.repeat(2)
+    assert abs(float(none_out[with_gap].double().mean()) - 0.3) < 0.03
+    assert not none_out[~with_gap].any()
+    assert not (view.keep & view.target).any()
+    assert torch.equal(view.keep | view.target, present.repeat(2, 1))
 
 
 def test_a_share_of_the_windows_has_a_gap() -> None:
