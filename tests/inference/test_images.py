@@ -13,6 +13,7 @@ from latentphys.fitted import FittedModel
 from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ModelFileError
+from latentphys.recordings.reading import read
 from latentphys.recordings.simulation import simulate
 
 SMALL = {"latent_dim": 6, "evidence_dim": 8, "widths": (8, 12), "width": 8, "align_dim": 4}
@@ -114,3 +115,25 @@ def test_a_calibrated_model_widens_its_frames(cohort: Cohort, fitted: FittedMode
     answer = repaired.impute(cohort[0], "cine", given=["ecg"], draws=2)
     assert answer["lower"].dims == ("time", "y", "x")
     assert "calibration" in answer.attrs
+
+
+def test_a_cine_from_a_volume_file_tells_the_same(
+    cohort: Cohort, fitted: FittedModel, tmp_path: Path
+) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    frames = cohort[0].images["cine"]
+    across, down, thick = frames.attrs["spacing_xyz"]
+    values = frames.values.transpose(2, 1, 0)[:, :, None]
+    volume = nibabel.Nifti1Image(values.astype(np.float32), np.diag([across, down, thick, 1.0]))
+    volume.header.set_zooms((across, down, thick, 1.0 / frames.attrs["rate_hz"]))
+    volume.header.set_xyzt_units("mm", "sec")
+    nibabel.save(volume, tmp_path / "patient001.nii.gz")
+    given = cohort[0].drop("ecg")
+    blank = replace(given, images={"cine": frames.copy(data=np.zeros_like(frames.values))})
+    read_back, same, other = (
+        fitted.posterior(record, draws=2)["posterior"]["z"].values
+        for record in (read(tmp_path)[0], given, blank)
+    )
+    np.testing.assert_allclose(read_back, same, atol=1e-6)
+    assert not np.allclose(other, same, atol=1e-3)
+    assert fitted.impute(read(tmp_path)[0], "ecg", draws=2)["mean"].dims == ("channel", "time")
