@@ -81,6 +81,7 @@ def parse() -> argparse.Namespace:
     root = Path(os.environ.get("LATENTPHYS_DATA", "../shared/data"))
     parser.add_argument("--data", default=root / "bidmc", help="a folder of WFDB recordings")
     parser.add_argument("--minutes", type=float, default=8.0, help="training budget of each model")
+    parser.add_argument("--steps", type=int, help="of the model's training, in place of minutes")
     parser.add_argument(
         "--seeds", type=whole_numbers, default=[0], help="of split and training: 0 or 0,1,2"
     )
@@ -89,6 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--unet", nargs="*", default=["ppg", "resp"], help="targets a U-Net is trained for"
     )
+    parser.add_argument("--out", type=Path, help="a folder for the fitted models")
     return parser.parse_args()
 
 
@@ -99,7 +101,10 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
     """Fit on one split, score and print one table a direction; target -> method -> scores."""
     train, test = cohort.split(test=0.2, seed=seed)
     print(f"seed {seed}: {len(train.subjects)} subjects to fit, unseen: {test.subjects}")
-    fitted = fit(train, minutes=options.minutes, seed=seed, window_s=options.window_s)
+    budget = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
+    fitted = fit(train, seed=seed, window_s=options.window_s, **budget)
+    if options.out:
+        fitted.save(options.out / f"seed-{seed}")
     print(f"{fitted}, {fitted.history.rows[-1]['step']:.0f} steps")
     prepare = default_preprocessing().prepare
     known, unseen = [prepare(r) for r in train], [prepare(r) for r in test]

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from latentphys.preparation.batch import Batch
 
+GAPS_APART = 3.0  # lengths from the middle of one gap to the next: a third is hidden
+
 
 @dataclass(frozen=True)
 class View:
@@ -152,16 +154,17 @@ def draw_gaps(
     shortest_s: float,
     reach: Mapping[str, int],
 ) -> Gaps:
-    """A gap in each sensor of each window, with a probability, while the others may speak.
+    """Gaps in each sensor of each window, with a probability, while the others may speak.
 
-    Its samples are hidden from the encoder as a loss of the sensor hides them, so that what is
-    said beside a gap, where the encoder looks into it, is learned too. The gap's length is
-    log-uniform from `shortest_s` to the window's, its centre uniform over the window.
+    Their samples are hidden from the encoder as a loss of the sensor hides them, so that what is
+    said beside a gap, where the encoder looks into it, is learned too. The gaps of one sensor in
+    one window are of equal length, log-uniform from `shortest_s` to the window's, and come so
+    often that a third of the time is hidden: short gaps weigh as much as long ones.
 
     Args:
         batch: windows.
         generator: source of randomness.
-        share: probability that a sensor has a gap.
+        share: probability that a sensor has gaps.
         shortest_s: least length, seconds.
         reach: modality -> steps to either side that the sensor's preparation has looked. So much
             beside a gap is hidden and not scored.
@@ -174,8 +177,10 @@ def draw_gaps(
         chosen = torch.rand(windows, generator=generator) < share
         drawn = torch.rand(2, windows, 1, 1, 1, generator=generator)
         length = shortest * (steps / shortest) ** drawn[0]
-        away = (torch.arange(steps).view(-1, 1) + offset).unsqueeze(2) - steps * drawn[1]
-        away = torch.where(chosen.view(-1, 1, 1, 1), away.abs() - length / 2, math.inf)
+        apart = GAPS_APART * length
+        away = (torch.arange(steps).view(-1, 1) + offset).unsqueeze(2) - apart * drawn[1]
+        away = (torch.remainder(away, apart) - apart / 2).abs() - length / 2
+        away = torch.where(chosen.view(-1, 1, 1, 1), away, math.inf)
         hidden[name], scored[name] = away < reach.get(name, 0), away < 0
         rows |= chosen
     return Gaps(hidden, scored, rows)

@@ -33,6 +33,7 @@ RECIPE = Recipe(
         views=2,
         one_out=1.0,
         gaps=0.0,
+        own_gaps=0.0,
         draws=1,  # as the paper's one latent; two cost half as much again
         beta=1.0,
         # The paper's errors are means: a mean over a window's samples is their sum by their number.

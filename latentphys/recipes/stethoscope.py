@@ -20,7 +20,12 @@ FRAME_RATE_HZ = 50.0  # systolic intervals are read to a few hundredths of a sec
 RECIPE = Recipe(
     name="stethoscope",
     source="He et al. (2022), on heart sounds",
-    objective=Objective(cross=1.0, mask=1.0, masking=Masking(ratio=0.4, span_s=1.0, modality=0.2)),
+    objective=Objective(
+        cross=1.0,
+        own_gaps=0.0,  # spans are hidden by the mask
+        mask=1.0,
+        masking=Masking(ratio=0.4, span_s=1.0, modality=0.2),
+    ),
     state_rate_hz=FRAME_RATE_HZ,
     window_s=6.0,
     plans={
