@@ -319,15 +319,18 @@ def _align(seen: _Seen) -> Tensor:
 def _own_gaps(
     model: StateSpaceModel, batch: Batch, objective: Objective, generator: torch.Generator
 ) -> Gaps | None:
-    """A gap in some sensors of some windows; None of an objective without them."""
+    """Gaps in some sensors of some windows; None of an objective without them."""
     if objective.own_gaps <= 0 or objective.cross <= 0:
         return None
+    sensors = model.spec.sensors.items()
+    # An embedding of a sensor would tell what the sensor's own gap hides.
+    alone = {name: one.reach for name, one in sensors if not model.spec.derived_from(name)}
     return draw_gaps(
         batch,
         generator,
         share=objective.own_gaps,
         shortest_s=SHORTEST_OWN_GAP_S,
-        reach={name: sensor.reach for name, sensor in model.spec.sensors.items()},
+        reach=alone,
     )
 
 
@@ -361,7 +364,13 @@ def _directions(seen: _Seen, crossed: dict[str, Tensor]) -> dict[str, list[float
     view, names = seen.views["subset"], list(seen.evidence.sensors)
     asked = view.target if view.target.dim() == 2 else view.target.any(-1)
     if view.gaps:
-        lost = [(view.gaps[name] & seen.batch.mask[name]).flatten(1).any(-1) for name in names]
+        nothing = asked.new_zeros(len(seen.batch))
+        lost = [
+            (view.gaps[name] & seen.batch.mask[name]).flatten(1).any(-1)
+            if name in view.gaps
+            else nothing
+            for name in names
+        ]
         asked = asked | torch.stack(lost, -1).repeat(seen.objective.views, 1)
     directions: dict[str, list[float]] = defaultdict(list)
     for k, name in enumerate(names):

@@ -166,22 +166,25 @@ def draw_gaps(
         generator: source of randomness.
         share: probability that a sensor has gaps.
         shortest_s: least length, seconds.
-        reach: modality -> steps to either side that the sensor's preparation has looked. So much
-            beside a gap is hidden and not scored.
+        reach: modality that may have gaps -> steps to either side that its preparation has
+            looked. So much beside a gap is hidden and not scored.
     """
     windows, steps = len(batch), batch.steps
     shortest = min(shortest_s * batch.state_rate_hz, float(steps))
     hidden, scored = {}, {}
     rows = torch.zeros(windows, dtype=torch.bool)
-    for name, offset in batch.offset.items():
+    for name, looked in reach.items():
+        if name not in batch.offset:
+            continue
         chosen = torch.rand(windows, generator=generator) < share
         drawn = torch.rand(2, windows, 1, 1, 1, generator=generator)
         length = shortest * (steps / shortest) ** drawn[0]
         apart = GAPS_APART * length
-        away = (torch.arange(steps).view(-1, 1) + offset).unsqueeze(2) - apart * drawn[1]
+        at = (torch.arange(steps).view(-1, 1) + batch.offset[name]).unsqueeze(2)
+        away = at - apart * drawn[1]
         away = (torch.remainder(away, apart) - apart / 2).abs() - length / 2
         away = torch.where(chosen.view(-1, 1, 1, 1), away, math.inf)
-        hidden[name], scored[name] = away < reach.get(name, 0), away < 0
+        hidden[name], scored[name] = away < looked, away < 0
         rows |= chosen
     return Gaps(hidden, scored, rows)
 

@@ -122,9 +122,13 @@ class Questions:
     def _dropped(
         self, record: PreparedRecord, names: Subset, share: float, rng: np.random.Generator
     ) -> Pattern:
-        hidden = {name: bursts(sample_times(record.signals[name]), share, rng) for name in names}
-        asks = [Ask(f"drop {share:g}", name, hidden[name]) for name in names if hidden[name].any()]
-        left = [name for name in names if not hidden[name].all()]
+        told: list[str] = []  # an embedding of a sensor that is told would tell its lost samples
+        for name in names:
+            if not set(told) & set(self._derived(name)):
+                told.append(name)
+        hidden = {name: bursts(sample_times(record.signals[name]), share, rng) for name in told}
+        asks = [Ask(f"drop {share:g}", name, hidden[name]) for name in told if hidden[name].any()]
+        left = [name for name in told if not hidden[name].all()]
         return Pattern("missing", tuple(left), hidden, tuple(asks) if left else ())
 
     def _by_value(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from latentphys.api import fit, load
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.simulation import simulate
+from latentphys.trust.patterns import Questions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,18 @@ def test_an_evaluation_asks_no_sensor_of_its_own_embedding(
     for label, target in asked:
         own = set(fitted.model.spec.derived_from(target))
         assert target in label.split("+") or not own & set(label.split("+"))
+
+
+def test_lost_samples_are_not_told_by_their_embedding(
+    fitted: FittedModel, sides: tuple[Cohort, Cohort]
+) -> None:
+    record = fitted.preprocessing.prepare(sides[1][0])
+    derived = {name: fitted.model.spec.derived_from(name) for name in fitted.modalities}
+    lost = Questions((), (), (0.5,), derived=derived).patterns(record, fitted.modalities)
+    assert [pattern.given for pattern in lost] == [("ecg", "ppg")]
+    alone = {"ecg": (), "ppg_pca": ()}
+    lost = Questions((), (), (0.5,), derived=alone).patterns(record, ("ecg", "ppg_pca"))
+    assert [pattern.given for pattern in lost] == [("ecg", "ppg_pca")]
 
 
 def test_a_saved_model_knows_the_source(fitted: FittedModel, tmp_path: Path) -> None:

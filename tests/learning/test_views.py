@@ -125,7 +125,7 @@ def _windows(count: int = 2000, steps: int = 100) -> Batch:
 
 def _own(share: float = 0.5, reach: int = 0) -> tuple[Batch, Gaps]:
     batch, rng = _windows(), torch.Generator().manual_seed(3)
-    found = draw_gaps(batch, rng, share=share, shortest_s=0.5, reach={"ecg": reach})
+    found = draw_gaps(batch, rng, share=share, shortest_s=0.5, reach={"ecg": reach, "spo2": 0})
     return batch, found
 
 
