@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 from torch.nn import functional as F
 
 from latentphys.model.channels import ChannelAttention
-from latentphys.model.evidence import SensorEvidence, TraceEvidence, nuisance_of
+from latentphys.model.evidence import SensorEvidence, TraceEvidence
 from latentphys.model.networks import ResidualBlock
 from latentphys.model.tokenisers import LocalBasis
 
@@ -49,7 +48,6 @@ class SensorEncoder(nn.Module):
         super().__init__()
         self.basis = basis
         self.names = names
-        self.evidence_dim, self.nuisance_dim = evidence_dim, nuisance_dim
         first = 2 if basis.size % 2 == 0 else 1
         rest = basis.size // first
         self.fine = nn.Conv1d(2, 32, 9, stride=first, padding=4)
@@ -89,7 +87,6 @@ class SensorEncoder(nn.Module):
         Returns:
             Its evidence, summed over channels.
         """
-        batch, steps, count, _ = values.shape
         present = mask.any(-1).any(1)
         rows, columns = present.nonzero(as_tuple=True)
         features, seen = self._features(
@@ -101,25 +98,10 @@ class SensorEncoder(nn.Module):
         speaking = features if self.among is None else self.among(features, seen, rows)
         value, log_precision = self.to_evidence(speaking).chunk(2, dim=-1)
         precision = F.softplus(log_precision) * seen
-        weighted = precision * value
-        zeros = values.new_zeros(batch, steps, self.evidence_dim)
         about = self.to_nuisance(features) * seen
-        own = nuisance_of(about.sum(1) / seen.sum(1).clamp_min(1.0))
-        flat = rows * count + columns
-        shape = (batch * count, self.nuisance_dim)
-        return SensorEvidence(
-            precision=zeros.index_add(0, rows, precision),
-            weighted=zeros.index_add(0, rows, weighted),
-            nuisance=Normal(
-                values.new_zeros(shape).index_copy(0, flat, own.loc).view(batch, count, -1),
-                values.new_ones(shape).index_copy(0, flat, own.scale).view(batch, count, -1),
-                validate_args=False,
-            ),
-            present=present.any(-1),
-            traces=TraceEvidence(
-                rows, columns, precision, weighted, about, seen, self.among is not None
-            ),
-        )
+        mixed = self.among is not None
+        traces = TraceEvidence(rows, columns, precision, precision * value, about, seen, mixed)
+        return SensorEvidence.of_traces(traces, present)
 
     def _features(
         self, values: Tensor, mask: Tensor, offset: Tensor, name: Tensor

@@ -88,6 +88,31 @@ class SensorEvidence:
     present: Tensor
     traces: TraceEvidence | None = None
 
+    @classmethod
+    def of_traces(cls, traces: TraceEvidence, present: Tensor) -> SensorEvidence:
+        """What a modality's channels say together.
+
+        Args:
+            traces: what each says.
+            present: (batch, channel) bool, which channels a window has.
+        """
+        batch, count = present.shape
+        seen = traces.seen.sum(1).clamp_min(1.0)
+        own = nuisance_of(traces.about_nuisance.sum(1) / seen)
+        zeros = traces.precision.new_zeros(batch, *traces.precision.shape[1:])
+        flat, shape = traces.row * count + traces.channel, (batch * count, own.loc.shape[-1])
+        return cls(
+            precision=zeros.index_add(0, traces.row, traces.precision),
+            weighted=zeros.index_add(0, traces.row, traces.weighted),
+            nuisance=Normal(
+                zeros.new_zeros(shape).index_copy(0, flat, own.loc).view(batch, count, -1),
+                zeros.new_ones(shape).index_copy(0, flat, own.scale).view(batch, count, -1),
+                validate_args=False,
+            ),
+            present=present.any(-1),
+            traces=traces,
+        )
+
     def without(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """lambda and eta with the evidence of some channels left out.
 

@@ -6,11 +6,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal
 from torch.nn import functional as F
 
 from latentphys.model.encoders import name_rows
-from latentphys.model.evidence import SensorEvidence, TraceEvidence, nuisance_of
+from latentphys.model.evidence import SensorEvidence, TraceEvidence
 from latentphys.model.networks import ByteDropout
 
 CHANNELS = (24, 32)
@@ -46,7 +45,6 @@ class ImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.frame, self.names = frame, names
-        self.evidence_dim, self.nuisance_dim = evidence_dim, nuisance_dim
         self.convolutions = nn.Sequential(
             nn.Conv2d(2, CHANNELS[0], 2 * STRIDES[0] - 1, stride=STRIDES[0], padding=3),
             nn.SiLU(),
@@ -108,20 +106,8 @@ class ImageEncoder(nn.Module):
         frames_a_step = by_step(features.new_ones(len(place), 1))
         spoken = frames_a_step.clamp_max(1.0)
         about = by_step(self.to_nuisance(features)) / frames_a_step.clamp_min(1.0)
-        own = nuisance_of(about.sum(1) / spoken.sum(1).clamp_min(1.0))
-        zeros, flat = values.new_zeros(batch, steps, self.evidence_dim), rows * count + columns
-        shape = (batch * count, self.nuisance_dim)
-        return SensorEvidence(
-            precision=zeros.index_add(0, rows, precision),
-            weighted=zeros.index_add(0, rows, weighted),
-            nuisance=Normal(
-                values.new_zeros(shape).index_copy(0, flat, own.loc).view(batch, count, -1),
-                values.new_ones(shape).index_copy(0, flat, own.scale).view(batch, count, -1),
-                validate_args=False,
-            ),
-            present=there.flatten(1).any(-1),
-            traces=TraceEvidence(rows, columns, precision, weighted, about, spoken, mixed=False),
-        )
+        traces = TraceEvidence(rows, columns, precision, weighted, about, spoken, mixed=False)
+        return SensorEvidence.of_traces(traces, there.any(-1).any(1))
 
     def _features(self, images: Tensor, offset: Tensor, name: Tensor) -> Tensor:
         """(frame, 2, y, x), where in its step each lies, and its slice -> (frame, width)."""
