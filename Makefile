@@ -7,8 +7,12 @@ export MPLBACKEND = Agg
 
 .PHONY: test lint types demo
 
-.venv/.ready: pyproject.toml requirements/ci.txt
+.venv/.core: pyproject.toml requirements/ci.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c requirements/ci.txt -e .
+	touch $@
+
+.venv/.ready: .venv/.core
 	$(BIN)/pip install -q -c requirements/ci.txt -e '.[dev]'
 	touch $@
 
@@ -22,5 +26,5 @@ lint: .venv/.ready
 types: .venv/.ready
 	$(BIN)/mypy latentphys
 
-demo: .venv/.ready
+demo: .venv/.core
 	$(BIN)/latentphys demo --out demo_output
