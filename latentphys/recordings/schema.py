@@ -156,6 +156,8 @@ def header(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
         summary["annotations"] = list(summary["annotations"])
         summary["duration_s"] = float(summary["duration_s"])
         plain = dict(json.loads(texts["attrs"]))
+        # Half a letter, left by damage or written as an escape, could not be shown or written.
+        json.dumps([texts, summary, plain], ensure_ascii=False).encode()
     except (KeyError, ValueError, TypeError) as error:
         raise ReadError(
             f"{where} has a header that cannot be read ({error!r}); docs/schema.md says what "

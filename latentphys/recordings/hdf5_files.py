@@ -1,0 +1,234 @@
+"""HDF5 files, opened so that damage to them neither holds nor ends the process.
+
+Values of varying length (the text of attributes above all) lie in global heaps: collections of
+objects that follow one another, each with its size. Of what the C library (2.0.0) trusts there,
+
+- it steps from object to object by that size, and an object of no size holds it where it is, out
+  of reach of any signal;
+- it makes room for as many bytes as a text says it has, up to four gigabytes, before it looks
+  whether there are that many;
+- h5py does not survive attributes of some damaged types.
+
+So the library reads through a Python file here, `CheckedFile`, which looks at heaps and texts
+before it does; `attribute` reads numbers and text alone; and `check_inside` has seen every dataset
+before another program reads them.
+
+References:
+    The HDF Group, HDF5 File Format Specification Version 3.0: II.A (superblock, the lengths of
+    addresses and sizes), III.E (global heap), IV.A.2.b and d (dataspace and datatype messages).
+"""
+
+import io
+import math
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from latentphys.recordings.errors import ReadError
+
+if TYPE_CHECKING:
+    import h5py
+
+_SUPERBLOCK = b"\x89HDF\r\n\x1a\n"
+_HEAP = b"GCOL\x01"  # signature and version of a collection
+# Type "text of varying length" with the dataspace after it, as in the message of an attribute.
+_TEXTS = re.compile(
+    rb"[\x19\x29\x39\x49\x59].{3}\x10\0{3}(?:[\x10\x20\x30].{3}\x01\0{3}.{4}|[\x13\x23\x33].{3}\x01\0{3})"
+    rb"(?:\0{4})?(?:\x01(.)([\0\x01])\0{5}|\x02(.)([\0\x01])[\0-\x02])",
+    re.DOTALL,
+)
+_VALUE = np.dtype([("bytes", "<u4"), ("heap", "<u8"), ("object", "<u4")])
+# Compression packs some thousand samples' bytes into one; nobody waits for less than a gigabyte.
+_MOST_PACKED, _PLENTY = 2000, 2**30
+_HEADER_BYTES = 2**16  # no message of a header is longer; what is longer is samples
+_REMEDY = "The file is damaged: copy or write it again."
+
+
+@contextmanager
+def opened_hdf5(path: Path) -> "Iterator[h5py.File]":
+    """The file, for reading.
+
+    Raises:
+        ReadError: where it is read, something that the library would not come back from.
+        OSError: no such file, or none of HDF5.
+    """
+    import h5py
+
+    with CheckedFile(path) as checked, h5py.File(checked, "r") as file:
+        yield file
+
+
+def attribute(held: "h5py.File | h5py.Dataset", name: str) -> Any:
+    """The value of an attribute of a file or dataset, as h5py gives it.
+
+    Raises:
+        ReadError: it is neither numbers nor text.
+    """
+    from h5py.h5t import TypeFloatID, TypeIntegerID, TypeStringID
+
+    attrs = held.attrs
+    kind = attrs.get_id(name).get_type()
+    sound = isinstance(kind, TypeIntegerID | TypeFloatID | TypeStringID)
+    if isinstance(kind, TypeStringID) and kind.is_variable_str():
+        sound = kind.get_super().get_size() == 1  # bytes a letter
+    if not sound:
+        raise ReadError(
+            f"attributes are numbers or text; {name!r} of {held.name!r} is of HDF5's type "
+            f"{type(kind).__name__}. {_REMEDY}"
+        )
+    return attrs[name]
+
+
+def lies_inside(group: "h5py.Group", name: str) -> bool:
+    """Whether what a group has under a name lies in this very file: no link, no foreign samples."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return False
+    held = group[name]
+    return not (isinstance(held, h5py.Dataset) and (held.external or held.is_virtual))
+
+
+def check_room(held: "h5py.Dataset", where: str) -> None:
+    """Samples that a dataset has by its shape are there, as far as its bytes on the disk can tell.
+
+    Raises:
+        ReadError: they are so many that most of them cannot be.
+    """
+    shaped, stored = held.size * held.dtype.itemsize, held.id.get_storage_size()
+    if shaped > max(_PLENTY, _MOST_PACKED * stored):
+        raise ReadError(
+            f"dataset {held.name!r} of {where} holds what its shape {held.shape} says, which is "
+            f"{shaped} bytes; {stored} are there. {_REMEDY}"
+        )
+
+
+def check_datasets(checked: "CheckedFile", file: "h5py.File") -> None:
+    """Look at every dataset of a file before another program reads them.
+
+    Raises:
+        ReadError: one lies outside the file, or it or a text in it cannot be as large as it says.
+    """
+    import h5py
+
+    def check(_: str, held: object) -> None:
+        if isinstance(held, h5py.Group):
+            if outside := [name for name in held if not lies_inside(held, name)]:
+                raise ReadError(
+                    f"datasets of {checked.path.name} lie in the file itself; {outside[0]!r} is a "
+                    "link to another place. Copy it in."
+                )
+        elif isinstance(held, h5py.Dataset):
+            check_room(held, checked.path.name)
+            start = held.id.get_offset() if held.dtype.kind == "O" else None
+            if start is not None:
+                checked.check_texts(checked.at(start, held.size * _VALUE.itemsize), start)
+
+    check("/", file)
+    file.visititems(check)
+
+
+class CheckedFile(io.BufferedReader):
+    """A file for h5py (and what is built on it) that refuses what the library does not bear.
+
+    h5py asks for every structure by itself, by `readinto`, so what begins as a heap is one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self.path = path
+        self._size = self.seek(0, io.SEEK_END)
+        self._sound: set[int] = set()
+        self._objects = 0
+
+    def readinto(self, buffer: Any) -> int:
+        """As any file's.
+
+        Raises:
+            ReadError: a global heap begins here whose objects do not follow one another, or there
+                is an attribute with a text longer than the file.
+        """
+        start = self.tell()
+        count = super().readinto(buffer)
+        with memoryview(buffer) as view:
+            if view[: len(_HEAP)] == _HEAP:
+                self._check_heap(start)
+            elif count <= _HEADER_BYTES:
+                self._check_attributes(bytes(view[:count]), start)
+        self.seek(start + count)
+        return count
+
+    def _check_heap(self, start: int) -> None:
+        """Go from object to object of the heap at `start`, as the library will."""
+        if start in self._sound:
+            return
+        _, length = self._lengths
+        head = 8 * math.ceil((8 + length) / 8)  # bytes before the objects, and before each value
+        end = start + self._number(start + 8, length)
+        if end > self._size:
+            return  # the library says so itself
+        place = start + head
+        while place + head <= end:
+            told = self.at(place, 8 + length)
+            index, size = int.from_bytes(told[:2], "little"), int.from_bytes(told[8:], "little")
+            # Object 0 is the room that is left, its head counted.
+            step = head + -(-size // 8) * 8 if index else size
+            self._objects += 1
+            # Heaps do not overlap: there are no more objects than the file has room for.
+            if step == 0 or place + step > end or self._objects > self._size // head:
+                raise ReadError(
+                    "objects of a global heap of an HDF5 file follow one another; in "
+                    f"{self.path.name} that at byte {place} has {size} bytes. {_REMEDY}"
+                )
+            place += step
+        self._sound.add(start)
+
+    def _check_attributes(self, header: bytes, start: int) -> None:
+        for found in _TEXTS.finditer(header):
+            rank, flags = (found[1], found[2]) if found[1] else (found[3], found[4])
+            sizes = header[found.end() : found.end() + 8 * rank[0]]
+            count = math.prod(struct.unpack(f"<{len(sizes) // 8}Q", sizes))
+            # The greatest sizes stand behind the sizes where the flag says so.
+            first = found.end() + 8 * rank[0] * (1 + flags[0])
+            values = header[first : first + count * _VALUE.itemsize]
+            self.check_texts(values, start + first)
+
+    def check_texts(self, values: bytes, start: int) -> None:
+        """No text exceeds the file, of those told of (bytes, heap, object) at byte `start`.
+
+        Raises:
+            ReadError: one does.
+        """
+        if self._lengths != (8, 8):
+            return  # of files of another kind than h5py's
+        whole = len(values) // _VALUE.itemsize
+        told = np.frombuffer(values, _VALUE, whole)["bytes"]
+        if whole and told.max() > self._size:
+            at = int(told.argmax())
+            raise ReadError(
+                f"texts of an HDF5 file lie within it; in {self.path.name} that told of at byte "
+                f"{start + at * _VALUE.itemsize} has {told[at]} bytes. {_REMEDY}"
+            )
+
+    @cached_property
+    def _lengths(self) -> tuple[int, int]:
+        """Bytes of addresses and of sizes, as the superblock tells (at byte 0, 512, 1024, ...)."""
+        place = 0
+        while self.at(place, len(_SUPERBLOCK)) != _SUPERBLOCK:
+            place = max(512, 2 * place)
+        first = place + (13 if self._number(place + 8, 1) < 2 else 9)
+        return self._number(first, 1), self._number(first + 1, 1)
+
+    def _number(self, place: int, count: int) -> int:
+        return int.from_bytes(self.at(place, count), "little")
+
+    def at(self, place: int, count: int) -> bytes:
+        """Bytes of the file from a place on."""
+        self.seek(place)
+        return self.read(count)
