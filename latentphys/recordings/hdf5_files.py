@@ -1,17 +1,17 @@
 """HDF5 files, opened so that damage to them neither holds nor ends the process.
 
 Values of varying length (the text of attributes above all) lie in global heaps: collections of
-objects that follow one another, each with its size. Of what the C library (2.0.0) trusts there,
+objects that follow one another, each with its size. The C library (2.0.0)
 
-- it steps from object to object by that size, and an object of no size holds it where it is, out
-  of reach of any signal;
-- it makes room for as many bytes as a text says it has, up to four gigabytes, before it looks
-  whether there are that many;
-- h5py does not survive attributes of some damaged types.
+- steps from object to object by that size, and an object of no size holds it where it is, out of
+  reach of any signal;
+- makes room for as many bytes as a text says it has, up to four gigabytes, before it looks whether
+  there are that many;
+- crashes over attributes of some damaged types.
 
-So the library reads through a Python file here, `CheckedFile`, which looks at heaps and texts
-before it does; `attribute` reads numbers and text alone; and `check_inside` has seen every dataset
-before another program reads them.
+So it reads through a Python file here, `CheckedFile`, which looks at heaps and at the texts of
+attributes first; `attribute` reads numbers and text alone; and `check_datasets` has seen every
+dataset before xarray reads them. Headers with checksums guard their own lengths and types.
 
 References:
     The HDF Group, HDF5 File Format Specification Version 3.0: II.A (superblock, the lengths of
