@@ -193,7 +193,9 @@ class CheckedFile(io.BufferedReader):
         for found in _TEXTS.finditer(header):
             rank, flags = (found[1], found[2]) if found[1] else (found[3], found[4])
             sizes = header[found.end() : found.end() + 8 * rank[0]]
-            count = math.prod(struct.unpack(f"<{len(sizes) // 8}Q", sizes))
+            if len(sizes) < 8 * rank[0]:
+                continue  # other bytes that look like it
+            count = math.prod(struct.unpack(f"<{rank[0]}Q", sizes))
             # The greatest sizes stand behind the sizes where the flag says so.
             first = found.end() + 8 * rank[0] * (1 + flags[0])
             values = header[first : first + count * _VALUE.itemsize]

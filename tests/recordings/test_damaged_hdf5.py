@@ -17,6 +17,7 @@ import pytest
 import xarray as xr
 
 from latentphys.recordings.errors import RateError, ReadError
+from latentphys.recordings.hdf5_files import CheckedFile
 from latentphys.recordings.netcdf_format import write_netcdf
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
@@ -129,6 +130,34 @@ def test_texts_that_say_they_have_gigabytes(
     assert any("has 4294967295 bytes" in each for each in refused) or name == "b.hdf5"
 
 
+def test_names_of_channels_that_say_they_have_gigabytes(tmp_path: Path) -> None:
+    netcdf(tmp_path / "a.nc")
+    with h5py.File(tmp_path / "a.nc") as file:
+        place = file["signals/ecg/channel"].id.get_offset()
+    raw = bytearray((tmp_path / "a.nc").read_bytes())
+    raw[place : place + 4] = b"\xff" * 4
+    (tmp_path / "a.nc").write_bytes(raw)
+    with pytest.raises(ReadError, match=f"a.nc that told of at byte {place} has 4294967295 bytes"):
+        read(tmp_path)[0]
+
+
+def test_heaps_that_overlap_take_no_longer_than_the_file(tmp_path: Path) -> None:
+    """Each value of a heap is the head of the next: with no bound, the square of their number."""
+    count = 1000
+    end = 64 + 32 * count
+    raw = bytearray(b"\x89HDF\r\n\x1a\n" + bytes(5) + b"\x08\x08" + bytes(49))
+    for place in range(64, end, 32):
+        raw += struct.pack("<HHIQ", 1, 1, 0, 16) + b"GCOL\x01\0\0\0"
+        raw += struct.pack("<Q", end - place - 16)
+    (tmp_path / "a.h5").write_bytes(raw)
+    with CheckedFile(tmp_path / "a.h5") as file:
+        file.seek(80)
+        file.readinto(bytearray(16))  # the first is sound
+        file.seek(112)
+        with pytest.raises(ReadError, match="a global heap"):
+            file.readinto(bytearray(16))
+
+
 def damaged_type(path: Path, changes: dict[int, int]) -> None:
     """The attribute `units`, with some bytes of its type altered."""
     hdf5(path)
@@ -137,6 +166,14 @@ def damaged_type(path: Path, changes: dict[int, int]) -> None:
     for place, value in changes.items():
         raw[start + place] = value
     path.write_bytes(raw)
+
+
+def test_bytes_that_end_like_the_type_of_a_text(tmp_path: Path) -> None:
+    """Four sizes are announced and none comes."""
+    text = b"\x19\1\0\0\x10\0\0\0\x10\0\0\0\1\0\0\0\0\0\x08\0" + b"\2\4\0\0"
+    (tmp_path / "a.h5").write_bytes(text)
+    with CheckedFile(tmp_path / "a.h5") as file:
+        assert file.readinto(bytearray(100)) == len(text)
 
 
 def test_attributes_of_types_that_are_no_text(tmp_path: Path) -> None:
