@@ -143,7 +143,7 @@ class CheckedFile(io.BufferedReader):
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
         self.path = path
-        self._size = self.seek(0, io.SEEK_END)
+        self._size = path.stat().st_size
         self._sound: set[int] = set()
         self._objects = 0
 

@@ -151,9 +151,10 @@ def test_heaps_that_overlap_take_no_longer_than_the_file(tmp_path: Path) -> None
         raw += struct.pack("<Q", end - place - 16)
     (tmp_path / "a.h5").write_bytes(raw)
     with CheckedFile(tmp_path / "a.h5") as file:
-        file.seek(80)
-        file.readinto(bytearray(16))  # the first is sound
-        file.seek(112)
+        for sound in (80, 112):
+            file.seek(sound)
+            file.readinto(bytearray(16))
+        file.seek(144)
         with pytest.raises(ReadError, match="a global heap"):
             file.readinto(bytearray(16))
 
@@ -218,7 +219,7 @@ def test_names_with_half_a_letter(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.nc", "a") as file:
         summary = file.attrs["summary"]
         file.attrs["summary"] = summary.replace('"qrs"', '"q\\udce4"')
-    with pytest.raises(ReadError, match="a.nc has a header that cannot be read .*surrogates"):
+    with pytest.raises(ReadError, match="a.nc has a header that cannot be read .*half a letter"):
         read(tmp_path / "a.nc")
     hdf5(tmp_path / "a.h5")
     with h5py.File(tmp_path / "a.h5", "a") as file:
