@@ -101,7 +101,7 @@ def check_room(held: "h5py.Dataset", where: str) -> None:
     Raises:
         ReadError: they are so many that most of them cannot be.
     """
-    shaped, stored = held.size * held.dtype.itemsize, held.id.get_storage_size()
+    shaped, stored = (held.size or 0) * held.dtype.itemsize, held.id.get_storage_size()
     if shaped > max(_PLENTY, _MOST_PACKED * stored):
         raise ReadError(
             f"dataset {held.name!r} of {where} holds what its shape {held.shape} says, which is "
@@ -126,8 +126,8 @@ def check_datasets(checked: "CheckedFile", file: "h5py.File") -> None:
                 )
         elif isinstance(held, h5py.Dataset):
             check_room(held, checked.path.name)
-            start = held.id.get_offset() if held.dtype.kind == "O" else None
-            if start is not None:
+            varying = held.dtype.kind == "O" and h5py.check_ref_dtype(held.dtype) is None
+            if varying and held.size and (start := held.id.get_offset()) is not None:
                 checked.check_texts(checked.at(start, held.size * _VALUE.itemsize), start)
 
     check("/", file)
@@ -222,7 +222,7 @@ class CheckedFile(io.BufferedReader):
     def _lengths(self) -> tuple[int, int]:
         """Bytes of addresses and of sizes, as the superblock tells (at byte 0, 512, 1024, ...)."""
         place = 0
-        while self.at(place, len(_SUPERBLOCK)) != _SUPERBLOCK:
+        while place < self._size and self.at(place, len(_SUPERBLOCK)) != _SUPERBLOCK:
             place = max(512, 2 * place)
         first = place + (13 if self._number(place + 8, 1) < 2 else 9)
         return self._number(first, 1), self._number(first + 1, 1)
