@@ -111,9 +111,11 @@ def _load(path: Path) -> Record:
 
 
 def _attrs(path: Path) -> dict[str, Any]:
+    """The attributes of a recording of ours; none of another program's file."""
     try:
         with opened_hdf5(path) as file:
-            return {name: _plain(attribute(file, name)) for name in file.attrs}
+            names = list(file.attrs) if VERSION in file.attrs else []
+            return {name: _plain(attribute(file, name)) for name in names}
     except ReadError:
         raise
     except _BROKEN as error:
@@ -125,12 +127,11 @@ def _plain(value: Any) -> Any:
 
 
 def _attrs_of_ours(path: Path) -> dict[str, Any]:
-    """The attributes of a recording of ours; none of another program's file."""
+    """The same, and none of a file that is damaged or no HDF5."""
     try:
-        attrs = _attrs(path)
+        return _attrs(path)
     except ReadError:
         return {}
-    return attrs if VERSION in attrs else {}
 
 
 def _unreadable(path: Path, error: Exception) -> ReadError:

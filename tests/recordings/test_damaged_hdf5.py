@@ -214,6 +214,13 @@ def test_netcdf_that_points_elsewhere(tmp_path: Path) -> None:
         cohort[0]
 
 
+def test_netcdf_of_others_is_told_as_such_whatever_its_attributes(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        file.attrs["made"] = np.array([file.ref], h5py.ref_dtype)
+    with pytest.raises(ReadError, match="a.nc is not a recording of latentphys"):
+        read(tmp_path / "a.nc")
+
+
 def test_names_with_half_a_letter(tmp_path: Path) -> None:
     netcdf(tmp_path / "a.nc")
     with h5py.File(tmp_path / "a.nc", "a") as file:
