@@ -20,7 +20,7 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latentphys.recordings.errors import LatentphysError
+from latentphys.recordings.errors import LatentphysError, ReadError
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
 
@@ -252,3 +252,13 @@ def test_wfdb_files_are_read_as_they_are() -> None:
         (record,) = read(folder)
     assert set(record.annotations) == {"atr", "qrs"}
     assert set(record.modalities) == {"ecg", "spo2"}
+
+
+def test_an_event_with_two_notes() -> None:
+    note = bytes([2, 63 << 2])  # its length, and the mark of a note
+    events = bytes([10, 1 << 2]) + note + b"ab" + note + b"cd" + bytes([5, 1 << 2, 0, 0])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in wfdb_files(atr=events):
+            (Path(folder) / name).write_bytes(content)
+        with pytest.raises(ReadError, match=r"one note; annotations 'a.atr' have 2 events and 3"):
+            read(folder)[0]
