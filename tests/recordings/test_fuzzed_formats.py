@@ -262,3 +262,19 @@ def test_an_event_with_two_notes() -> None:
             (Path(folder) / name).write_bytes(content)
         with pytest.raises(ReadError, match=r"one note; annotations 'a.atr' have 2 events and 3"):
             read(folder)[0]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\x82" * 125], ids=["letters", "bytes"])
+def test_names_longer_than_a_file_can_have(tmp_path: Path, name: str) -> None:
+    for file, content in wfdb_files():
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "a.hea").write_text(
+        f"a 1 100 200\n{name} 16 200 16 0 0 0 0 ecg\n", encoding="utf-8"
+    )
+    with pytest.raises(ReadError, match="names a file by .* letters, .*more than a file's name"):
+        read(tmp_path / "a.hea")
+    (tmp_path / "a.hea").unlink()
+    (tmp_path / "b.hea").write_bytes(WFDB["a.hea"])
+    (tmp_path / "RECORDS").write_text(f"{name}\n", encoding="utf-8")
+    with pytest.raises(ReadError, match="lists 1 records whose header is not there"):
+        read(tmp_path)
