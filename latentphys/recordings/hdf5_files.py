@@ -37,12 +37,10 @@ if TYPE_CHECKING:
 
 _SUPERBLOCK = b"\x89HDF\r\n\x1a\n"
 _HEAP = b"GCOL\x01"  # signature and version of a collection
-# Type "text of varying length" with the dataspace after it, as in the message of an attribute.
-_TEXTS = re.compile(
-    rb"[\x19\x29\x39\x49\x59].{3}\x10\0{3}(?:[\x10\x20\x30].{3}\x01\0{3}.{4}|[\x13\x23\x33].{3}\x01\0{3})"
-    rb"(?:\0{4})?(?:\x01(.)([\0\x01])\0{5}|\x02(.)([\0\x01])[\0-\x02])",
-    re.DOTALL,
-)
+# Where the message of an attribute may begin: version, flags, and the sizes of its name, type and
+# dataspace, which follow.
+_MESSAGE = re.compile(rb"(?=[\x01-\x03].[\x02-\xff]\0[\x10-\xff]\0[\x04-\xff]\0)", re.DOTALL)
+_VARYING = 9  # the class of types of varying length
 _VALUE = np.dtype([("bytes", "<u4"), ("heap", "<u8"), ("object", "<u4")])
 # Compression packs some thousand samples' bytes into one; nobody waits for less than a gigabyte.
 _MOST_PACKED, _PLENTY = 2000, 2**30
@@ -190,16 +188,19 @@ class CheckedFile(io.BufferedReader):
         self._sound.add(start)
 
     def _check_attributes(self, header: bytes, start: int) -> None:
-        for found in _TEXTS.finditer(header):
-            rank, flags = (found[1], found[2]) if found[1] else (found[3], found[4])
-            sizes = header[found.end() : found.end() + 8 * rank[0]]
-            if len(sizes) < 8 * rank[0]:
-                continue  # other bytes that look like it
-            count = math.prod(struct.unpack(f"<{rank[0]}Q", sizes))
-            # The greatest sizes stand behind the sizes where the flag says so.
-            first = found.end() + 8 * rank[0] * (1 + flags[0])
-            values = header[first : first + count * _VALUE.itemsize]
-            self.check_texts(values, start + first)
+        for found in _MESSAGE.finditer(header):
+            at = found.start()
+            version, name, kind, space = struct.unpack_from("<BxHHH", header, at)
+            unit = 8 if version == 1 else 1  # later versions do not pad
+            kind_at = at + (9 if version == 3 else 8) + math.ceil(name / unit) * unit
+            space_at = kind_at + math.ceil(kind / unit) * unit
+            first = space_at + math.ceil(space / unit) * unit
+            if first >= len(header) or header[kind_at] % 16 != _VARYING:
+                continue
+            sizes_at, rank = space_at + (8 if header[space_at] == 1 else 4), header[space_at + 1]
+            sizes = header[sizes_at : sizes_at + 8 * rank]
+            count = math.prod(struct.unpack(f"<{len(sizes) // 8}Q", sizes[: len(sizes) // 8 * 8]))
+            self.check_texts(header[first : first + count * _VALUE.itemsize], start + first)
 
     def check_texts(self, values: bytes, start: int) -> None:
         """No text exceeds the file, of those told of (bytes, heap, object) at byte `start`.

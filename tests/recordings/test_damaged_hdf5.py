@@ -169,12 +169,27 @@ def damaged_type(path: Path, changes: dict[int, int]) -> None:
     path.write_bytes(raw)
 
 
-def test_bytes_that_end_like_the_type_of_a_text(tmp_path: Path) -> None:
-    """Four sizes are announced and none comes."""
-    text = b"\x19\1\0\0\x10\0\0\0\x10\0\0\0\1\0\0\0\0\0\x08\0" + b"\2\4\0\0"
-    (tmp_path / "a.h5").write_bytes(text)
+def test_bytes_that_the_library_passes_over_hide_no_text(tmp_path: Path) -> None:
+    hdf5(tmp_path / "a.h5")
+    raw = bytearray((tmp_path / "a.h5").read_bytes())
+    name = raw.index(b"channels\0")
+    raw[name - 7] = 9  # reserved
+    raw[name + 37 : name + 40] = raw[name + 44 : name + 48] = b"\x07" * 4  # to fill up; reserved
+    # The dataspace (8), the number of names and the most there may be (8 each) stand before them.
+    raw[name + 64 : name + 68] = b"\xff" * 4
+    (tmp_path / "a.h5").write_bytes(raw)
+    with pytest.raises(ReadError, match=f"told of at byte {name + 64} has 4294967295 bytes"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9])
+def test_bytes_that_look_like_an_attribute(tmp_path: Path, cut: int) -> None:
+    """Three sizes are announced, and they or the values do not come."""
+    message = b"\x01\0\x06\0\x14\0\x20\0" + b"units\0\0\0" + b"\x19" + bytes(23) + b"\x01\x03"
+    message += bytes(30)
+    (tmp_path / "a.h5").write_bytes(message[: len(message) - cut])
     with CheckedFile(tmp_path / "a.h5") as file:
-        assert file.readinto(bytearray(100)) == len(text)
+        assert file.readinto(bytearray(100)) == len(message) - cut
 
 
 def test_attributes_of_types_that_are_no_text(tmp_path: Path) -> None:
