@@ -177,7 +177,7 @@ def _named_files(stem: Path, lines: list[str]) -> list[str]:
     """The files or segments a header names, all of them beside it."""
     names = [line.split()[0] for line in lines[1:]]
     for name in names:
-        if name == ".." or re.search(r"[/\\:]", name):
+        if name in (".", "..") or re.search(r"[/\\:]", name):
             raise ReadError(
                 f"header {stem.name}.hea may name files in its own folder only, it names "
                 f"{name!r}. Move that file beside the header and correct the line."

@@ -278,3 +278,11 @@ def test_names_longer_than_a_file_can_have(tmp_path: Path, name: str) -> None:
     (tmp_path / "RECORDS").write_text(f"{name}\n", encoding="utf-8")
     with pytest.raises(ReadError, match="lists 1 records whose header is not there"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_names_that_are_folders(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.hea").write_text(f"a 1 100 200\n{name} 16 200 16 0 0 0 0 ecg\n")
+    (tmp_path / "a.atr").write_bytes(WFDB["a.atr"])
+    with pytest.raises(ReadError, match="may name files in its own folder only"):
+        read(tmp_path / "a.hea")
