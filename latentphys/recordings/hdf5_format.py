@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from latentphys.recordings.errors import LatentphysError, ReadError, listed
+from latentphys.recordings.hdf5_files import attribute, check_room, lies_inside, opened_hdf5
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
 from latentphys.recordings.modalities import normal_units
@@ -88,12 +89,12 @@ def list_hdf5(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
 
 
 def _scan(file: Path) -> tuple[dict[str, str], tuple[Hdf5Signal, ...]]:
-    import h5py
-
-    with _as_read_error(file), h5py.File(file) as held:
+    with _as_read_error(file), opened_hdf5(file) as held:
         _check_inside(file, held)
         about = {
-            key: str(held.attrs[key]) for key in ("subject", "record", "study") if key in held.attrs
+            key: _text(attribute(held, key))
+            for key in ("subject", "record", "study")
+            if key in held.attrs
         }
         signals = tuple(_signal(file, name, held[name]) for name in held)
         if not signals:
@@ -106,15 +107,13 @@ def _check_inside(file: Path, held: Any) -> None:
     import h5py
 
     for name in held:
-        link = held.get(name, getlink=True)
-        each = held[name] if isinstance(link, h5py.HardLink) else None
-        if each is not None and not isinstance(each, h5py.Dataset):
-            raise ReadError(f"{file.name} holds {name!r}, which is no dataset. {_REMEDY}")
-        if each is None or each.external or each.is_virtual:
+        if not lies_inside(held, name):
             raise ReadError(
                 f"datasets of {file.name} lie in the file itself; {name!r} is a link to another "
                 "place. Copy it in."
             )
+        if not isinstance(held[name], h5py.Dataset):
+            raise ReadError(f"{file.name} holds {name!r}, which is no dataset. {_REMEDY}")
 
 
 def _signal(file: Path, name: str, held: Any) -> Hdf5Signal:
@@ -123,33 +122,35 @@ def _signal(file: Path, name: str, held: Any) -> Hdf5Signal:
             f"datasets of {file.name} are numbers (channel, time) or (time,); {name!r} is "
             f"{held.dtype} of shape {held.shape}. {_REMEDY}"
         )
+    check_room(held, file.name)
     if "rate_hz" not in held.attrs:
         raise ReadError(f"dataset {name!r} of {file.name} has no attribute rate_hz. {_REMEDY}")
-    rate_hz = check_rate(float(held.attrs["rate_hz"]), name)
+    rate_hz = check_rate(float(attribute(held, "rate_hz")), name)
     count = held.shape[0] if held.ndim == 2 else 1
     plain = [name] if count == 1 else [f"{name}_{i + 1}" for i in range(count)]
-    labels = [_text(label) for label in np.atleast_1d(held.attrs.get("channels", plain))]
+    told = attribute(held, "channels") if "channels" in held.attrs else plain
+    labels = [_text(label) for label in np.atleast_1d(told)]
     if len(labels) != count:
         raise ReadError(
             f"dataset {name!r} of {file.name} has {count} channels (shape {held.shape}) and names "
             f"for {len(labels)}: {listed(labels)}. Samples are (channel, time)."
         )
-    units = normal_units(_text(held.attrs.get("units", "")))
+    units = normal_units(_text(attribute(held, "units") if "units" in held.attrs else ""))
     traces = tuple(Trace(label, rate_hz, units, modality=name) for label in labels)
     return Hdf5Signal(name, traces, held.shape[-1])
 
 
 def _text(value: Any) -> str:
-    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+    # h5py gives bytes that are no UTF-8 as halves of letters, which could not be shown or written.
+    raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", errors="replace")
 
 
 def _load(
     file: Path, named: dict[str, Hdf5Signal], record: str, subject: str, study: str
 ) -> Record:
-    import h5py
-
     signals = {}
-    with _as_read_error(file), h5py.File(file) as held:
+    with _as_read_error(file), opened_hdf5(file) as held:
         _check_inside(file, held)
         for modality, each in named.items():
             values = np.atleast_2d(held[each.dataset][()])

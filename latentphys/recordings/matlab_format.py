@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from latentphys.recordings.errors import LatentphysError, ReadError, listed
+from latentphys.recordings.hdf5_files import attribute, check_room, lies_inside, opened_hdf5
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
 from latentphys.recordings.modalities import modality_of, own_name
@@ -107,14 +108,15 @@ def _shapes(file: Path) -> Shapes:
         if not _is_73(file):
             listing = scipy.io.whosmat(file)
             return {name: (shape, _kind(kind)) for name, shape, kind in listing}
-        with h5py.File(file) as held:
+        with opened_hdf5(file) as held:
             return {
                 name: (each.shape, "number" if each.dtype.kind in "fiu" else "other")
                 for name in held
-                if isinstance(held.get(name, getlink=True), h5py.HardLink)
+                if lies_inside(held, name)
                 and isinstance(each := held[name], h5py.Dataset)
-                and not (each.external or each.is_virtual)
-                and each.attrs.get("MATLAB_class", b"double") != b"char"
+                and not (
+                    "MATLAB_class" in each.attrs and attribute(each, "MATLAB_class") == b"char"
+                )
             }
 
 
@@ -127,14 +129,15 @@ def _kind(matlab: str) -> str:
 
 def _values(file: Path, names: list[str]) -> dict[str, np.ndarray]:
     """Numeric variables; a matrix of version 7.3 lies transposed, which its longer side tells."""
-    import h5py
     import scipy.io
 
     with _as_read_error(file):
         if not _is_73(file):
             held = scipy.io.loadmat(file, variable_names=names)
             return {name: np.asarray(held[name]) for name in names}
-        with h5py.File(file) as held:
+        with opened_hdf5(file) as held:
+            for name in names:
+                check_room(held[name], file.name)
             return {name: np.asarray(held[name][()]) for name in names}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ReadError
+from latentphys.recordings.hdf5_files import CheckedFile, attribute, check_datasets, opened_hdf5
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.record import Record
 from latentphys.recordings.schema import (
@@ -25,7 +26,7 @@ _BROKEN = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeErro
 def is_netcdf(path: Path) -> bool:
     """Whether the path is a NetCDF file, or a folder with recordings of ours among its own."""
     if path.is_dir():
-        return any(_is_ours(file) for file in sorted(path.glob("*.nc")))
+        return any(_attrs_of_ours(file) for file in sorted(path.glob("*.nc")))
     return path.suffix == ".nc" and path.is_file()
 
 
@@ -42,12 +43,13 @@ def list_netcdf(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
     """
     check_no_mapping(modalities)
     if not path.is_dir():
-        files = [path]
+        told = {path: _attrs(path)}
     else:
-        files = [file for file in sorted(path.glob("*.nc")) if _is_ours(file)]
+        found = {file: _attrs_of_ours(file) for file in sorted(path.glob("*.nc"))}
+        told = {file: attrs for file, attrs in found.items() if attrs}
     return [
-        lazy_record(header(_attrs(file), file.name), partial(_load, file), file.name)
-        for file in files
+        lazy_record(header(attrs, file.name), partial(_load, file), file.name)
+        for file, attrs in told.items()
     ]
 
 
@@ -86,13 +88,20 @@ def write_netcdf(record: Record, path: Path) -> None:
 
 
 def _load(path: Path) -> Record:
+    import h5py
     import xarray as xr
 
     try:
-        with xr.open_datatree(
-            path, engine="h5netcdf", decode_times=False, mask_and_scale=False
-        ) as tree:
-            tree.load()
+        with CheckedFile(path) as checked:
+            with h5py.File(checked, "r") as file:
+                check_datasets(checked, file)
+            checked.seek(0)
+            with xr.open_datatree(
+                checked, engine="h5netcdf", decode_times=False, mask_and_scale=False
+            ) as tree:
+                tree.load()
+    except ReadError:
+        raise
     except _BROKEN as error:
         raise _unreadable(path, error) from error
     try:
@@ -102,11 +111,13 @@ def _load(path: Path) -> Record:
 
 
 def _attrs(path: Path) -> dict[str, Any]:
-    import h5py
-
+    """The attributes of a recording of ours; none of another program's file."""
     try:
-        with h5py.File(path) as file:
-            return {name: _plain(value) for name, value in file.attrs.items()}
+        with opened_hdf5(path) as file:
+            names = list(file.attrs) if VERSION in file.attrs else []
+            return {name: _plain(attribute(file, name)) for name in names}
+    except ReadError:
+        raise
     except _BROKEN as error:
         raise _unreadable(path, error) from error
 
@@ -115,11 +126,12 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and value.ndim == 0 else value
 
 
-def _is_ours(path: Path) -> bool:
+def _attrs_of_ours(path: Path) -> dict[str, Any]:
+    """The same, and none of a file that is damaged or no HDF5."""
     try:
-        return VERSION in _attrs(path)
+        return _attrs(path)
     except ReadError:
-        return False
+        return {}
 
 
 def _unreadable(path: Path, error: Exception) -> ReadError:

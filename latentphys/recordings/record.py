@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _Labelled = TypeVar("_Labelled", xr.DataArray, xr.Dataset)
+_SLOWEST_HZ = 1e-12  # a sample in thirty thousand years
 
 
 @dataclass(frozen=True, eq=False)
@@ -454,13 +455,14 @@ def check_rate(rate_hz: float, name: str) -> float:
     """The rate as a float.
 
     Raises:
-        RateError: it is not a positive, finite number.
+        RateError: it is not a positive, finite number, or so small that no duration is a number.
     """
     rate = float(rate_hz)
-    if not (math.isfinite(rate) and rate > 0):
+    if not (math.isfinite(rate) and rate >= _SLOWEST_HZ):
         raise RateError(
-            f"the rate of {name!r} is a positive number of samples a second, got {rate_hz!r} Hz. "
-            "For irregular samples give their times in seconds instead of a rate."
+            f"the rate of {name!r} is a positive number of samples a second, {_SLOWEST_HZ:g} at "
+            f"least, got {rate_hz!r} Hz. For irregular samples give their times in seconds instead "
+            "of a rate."
         )
     return rate
 

@@ -5,6 +5,7 @@ NetCDF and Zarr hold the same tree, so a recording reads the same from either.
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
@@ -26,6 +27,8 @@ VERSION = "latentphys_schema"
 # Groups with one group a name in them, as the header lists them.
 _NAMED = ("signals", "images", "texts", "annotations")
 _TEXTS = ("subject", "record", "study", "attrs", "summary")
+# Halves of letters, left by damage or written as escapes, could not be shown or written again.
+_HALVES = re.compile(r"[\ud800-\udfff]")
 
 
 def to_tree(record: Record, dtype: str | None = None) -> xr.DataTree:
@@ -156,6 +159,8 @@ def header(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
         summary["annotations"] = list(summary["annotations"])
         summary["duration_s"] = float(summary["duration_s"])
         plain = dict(json.loads(texts["attrs"]))
+        if _HALVES.search(json.dumps([texts, summary, plain], ensure_ascii=False)):
+            raise ValueError("it has half a letter")
     except (KeyError, ValueError, TypeError) as error:
         raise ReadError(
             f"{where} has a header that cannot be read ({error!r}); docs/schema.md says what "

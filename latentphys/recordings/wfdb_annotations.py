@@ -65,6 +65,11 @@ def _events(stem: Path, kind: str, rate_hz: float) -> tuple[np.ndarray, np.ndarr
             f"annotations '{stem.name}.{kind}' cannot be read ({error}). Remove or replace the "
             "file."
         ) from error
+    if len(events.aux_note) != len(events.sample):
+        raise ReadError(
+            f"an event has one note; annotations '{stem.name}.{kind}' have {len(events.sample)} "
+            f"events and {len(events.aux_note)} notes. The file is damaged: remove or replace it."
+        )
     times = np.asarray(events.sample, dtype=np.float64) / (events.fs or rate_hz)
     notes = np.array([str(note).strip("\x00 ") for note in events.aux_note], dtype=object)
     return times, np.array(events.symbol, dtype=object), notes

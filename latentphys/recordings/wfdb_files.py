@@ -29,6 +29,7 @@ _BYTES = {
     "311": 4 / 3,
 }
 _MOST_SAMPLES = 2**31  # 8 GB; gaps have no file whose size would tell that a header is damaged
+_LONGEST_NAME = 240  # bytes
 _COMPRESSED = ("508", "516", "524")  # no fixed size
 _FOREIGN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OSError)
 
@@ -176,12 +177,22 @@ def _named_files(stem: Path, lines: list[str]) -> list[str]:
     """The files or segments a header names, all of them beside it."""
     names = [line.split()[0] for line in lines[1:]]
     for name in names:
-        if name == ".." or re.search(r"[/\\:]", name):
+        if name in (".", "..") or re.search(r"[/\\:]", name):
             raise ReadError(
                 f"header {stem.name}.hea may name files in its own folder only, it names "
                 f"{name!r}. Move that file beside the header and correct the line."
             )
+        if too_long(name):
+            raise ReadError(
+                f"header {stem.name}.hea names a file by {len(name)} letters, {name[:20]!r}...: "
+                "more than a file's name can have. It is damaged: download it again."
+            )
     return names
+
+
+def too_long(name: str) -> bool:
+    """Whether a path has a part that with a suffix is longer than file systems bear (255 bytes)."""
+    return any(len(part.encode()) > _LONGEST_NAME for part in Path(name).parts)
 
 
 def _check_written_rate(stem: Path, lines: list[str]) -> None:

@@ -30,7 +30,13 @@ from latentphys.recordings.traces import (
 )
 from latentphys.recordings.wfdb_annotations import read_annotations
 from latentphys.recordings.wfdb_beats import beats_alone, list_beats
-from latentphys.recordings.wfdb_files import WfdbFile, read_samples, scan, segment_names
+from latentphys.recordings.wfdb_files import (
+    WfdbFile,
+    read_samples,
+    scan,
+    segment_names,
+    too_long,
+)
 
 _COMMENT = re.compile(r"^\s*<?\s*([A-Za-z][\w ]{0,30}?)\s*>?\s*[:=]\s*(\S.*?)\s*$")
 _MODALITY = re.compile(r"^\s*modality of (.+): (\w+)\s*$")  # as `write_wfdb` notes it
@@ -206,14 +212,15 @@ def _stems(folder: Path) -> list[Path]:
 
 
 def _listed_records(folder: Path, index: Path) -> list[Path]:
-    names = dict.fromkeys(line.strip() for line in index.read_text().splitlines() if line.strip())
+    lines = index.read_text(encoding="utf-8", errors="replace").splitlines()
+    names = dict.fromkeys(line.strip() for line in lines if line.strip())
     outside = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
     if outside:
         raise ReadError(
             f"{str(index)!r} lists records inside its folder; {listed(outside)} is outside. "
             "Correct the file, or read that folder by itself."
         )
-    missing = [name for name in names if not _header(folder / name).is_file()]
+    missing = [name for name in names if too_long(name) or not _header(folder / name).is_file()]
     if missing:
         raise ReadError(
             f"{str(index)!r} lists {len(missing)} records whose header is not there: "

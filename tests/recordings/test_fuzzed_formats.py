@@ -20,7 +20,7 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latentphys.recordings.errors import LatentphysError
+from latentphys.recordings.errors import LatentphysError, ReadError
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
 
@@ -252,3 +252,37 @@ def test_wfdb_files_are_read_as_they_are() -> None:
         (record,) = read(folder)
     assert set(record.annotations) == {"atr", "qrs"}
     assert set(record.modalities) == {"ecg", "spo2"}
+
+
+def test_an_event_with_two_notes() -> None:
+    note = bytes([2, 63 << 2])  # its length, and the mark of a note
+    events = bytes([10, 1 << 2]) + note + b"ab" + note + b"cd" + bytes([5, 1 << 2, 0, 0])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in wfdb_files(atr=events):
+            (Path(folder) / name).write_bytes(content)
+        with pytest.raises(ReadError, match=r"one note; annotations 'a.atr' have 2 events and 3"):
+            read(folder)[0]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\x82" * 125], ids=["letters", "bytes"])
+def test_names_longer_than_a_file_can_have(tmp_path: Path, name: str) -> None:
+    for file, content in wfdb_files():
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "a.hea").write_text(
+        f"a 1 100 200\n{name} 16 200 16 0 0 0 0 ecg\n", encoding="utf-8"
+    )
+    with pytest.raises(ReadError, match="names a file by .* letters, .*more than a file's name"):
+        read(tmp_path / "a.hea")
+    (tmp_path / "a.hea").unlink()
+    (tmp_path / "b.hea").write_bytes(WFDB["a.hea"])
+    (tmp_path / "RECORDS").write_text(f"{name}\n", encoding="utf-8")
+    with pytest.raises(ReadError, match="lists 1 records whose header is not there"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_names_that_are_folders(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.hea").write_text(f"a 1 100 200\n{name} 16 200 16 0 0 0 0 ecg\n")
+    (tmp_path / "a.atr").write_bytes(WFDB["a.atr"])
+    with pytest.raises(ReadError, match="may name files in its own folder only"):
+        read(tmp_path / "a.hea")
