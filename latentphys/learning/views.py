@@ -12,6 +12,7 @@ from torch import Tensor
 from latentphys.preparation.batch import Batch
 
 GAPS_APART = 3.0  # lengths from the middle of one gap to the next: a third is hidden
+GAPS_EACH = 0.6  # of the sensors of a window with gaps have some
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Gaps:
     Attributes:
         hidden: modality -> (batch, step, 1, patch) bool, samples no encoder is shown.
         scored: the same, those of them that nothing shown has seen anything of.
-        rows: (batch,) bool, windows in which some sensor has a gap.
+        rows: (batch,) bool, windows that have gaps.
     """
 
     hidden: Mapping[str, Tensor]
@@ -154,7 +155,7 @@ def draw_gaps(
     shortest_s: float,
     reach: Mapping[str, int],
 ) -> Gaps:
-    """Gaps in each sensor of each window, with a probability, while the others may speak.
+    """Gaps in each sensor by itself, in some of the windows, while the others may speak.
 
     Their samples are hidden from the encoder as a loss of the sensor hides them, so that what is
     said beside a gap, where the encoder looks into it, is learned too. The gaps of one sensor in
@@ -164,7 +165,7 @@ def draw_gaps(
     Args:
         batch: windows.
         generator: source of randomness.
-        share: probability that a sensor has gaps.
+        share: of the windows that have gaps, in `GAPS_EACH` of their sensors.
         shortest_s: least length, seconds.
         reach: modality that may have gaps -> steps to either side that its preparation has
             looked. So much beside a gap is hidden and not scored.
@@ -172,11 +173,11 @@ def draw_gaps(
     windows, steps = len(batch), batch.steps
     shortest = min(shortest_s * batch.state_rate_hz, float(steps))
     hidden, scored = {}, {}
-    rows = torch.zeros(windows, dtype=torch.bool)
+    rows = torch.rand(windows, generator=generator) < share
     for name, looked in reach.items():
         if name not in batch.offset:
             continue
-        chosen = torch.rand(windows, generator=generator) < share
+        chosen = rows & (torch.rand(windows, generator=generator) < GAPS_EACH)
         drawn = torch.rand(2, windows, 1, 1, 1, generator=generator)
         length = shortest * (steps / shortest) ** drawn[0]
         apart = GAPS_APART * length
@@ -185,7 +186,6 @@ def draw_gaps(
         away = (torch.remainder(away, apart) - apart / 2).abs() - length / 2
         away = torch.where(chosen.view(-1, 1, 1, 1), away, math.inf)
         hidden[name], scored[name] = away < looked, away < 0
-        rows |= chosen
     return Gaps(hidden, scored, rows)
 
 
