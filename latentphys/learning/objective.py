@@ -57,9 +57,9 @@ class Objective:
         beta: these two weigh each sample's gradient by its predictive variance to this power.
         one_out: how often a subset view leaves out just one sensor.
         gaps: share of the subset views that have a gap in all sensors.
-        own_gaps: share of the windows most of whose sensors have gaps of their own: no encoder is
+        own_gaps: probability that a sensor of a window has gaps of its own: its encoder is not
             shown those samples, L_cross scores them, and the ELBO is of the others.
-        none_out: how often such a window leaves out no whole sensor besides.
+        none_out: how often a window with such gaps leaves out no whole sensor besides.
         teach_only: whether L_miss moves only q_S (the full posterior is then its fixed target).
         masking: what L_mask hides.
         alignment: "leave_one_out", "pairwise", or between whole "posterior" distributions.
@@ -84,8 +84,8 @@ class Objective:
     draws: int = 4
     one_out: float = 0.6
     gaps: float = 0.1
-    own_gaps: float = 0.4
-    none_out: float = 0.7
+    own_gaps: float = 0.6
+    none_out: float = 0.4
     teach_only: bool = True
     beta: float = 0.5
     elbo: float = 1.0

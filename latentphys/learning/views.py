@@ -12,7 +12,6 @@ from torch import Tensor
 from latentphys.preparation.batch import Batch
 
 GAPS_APART = 3.0  # lengths from the middle of one gap to the next: a third is hidden
-GAPS_EACH = 0.6  # of the sensors of a window with gaps have some
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Gaps:
     Attributes:
         hidden: modality -> (batch, step, 1, patch) bool, samples no encoder is shown.
         scored: the same, those of them that nothing shown has seen anything of.
-        rows: (batch,) bool, windows that have gaps.
+        rows: (batch,) bool, windows in which some sensor has a gap.
     """
 
     hidden: Mapping[str, Tensor]
@@ -155,7 +154,7 @@ def draw_gaps(
     shortest_s: float,
     reach: Mapping[str, int],
 ) -> Gaps:
-    """Gaps in each sensor by itself, in some of the windows, while the others may speak.
+    """Gaps in each sensor of each window, with a probability, while the others may speak.
 
     Their samples are hidden from the encoder as a loss of the sensor hides them, so that what is
     said beside a gap, where the encoder looks into it, is learned too. The gaps of one sensor in
@@ -165,7 +164,7 @@ def draw_gaps(
     Args:
         batch: windows.
         generator: source of randomness.
-        share: of the windows that have gaps, in `GAPS_EACH` of their sensors.
+        share: probability that a sensor has gaps.
         shortest_s: least length, seconds.
         reach: modality that may have gaps -> steps to either side that its preparation has
             looked. So much beside a gap is hidden and not scored.
@@ -173,11 +172,11 @@ def draw_gaps(
     windows, steps = len(batch), batch.steps
     shortest = min(shortest_s * batch.state_rate_hz, float(steps))
     hidden, scored = {}, {}
-    rows = torch.rand(windows, generator=generator) < share
+    rows = torch.zeros(windows, dtype=torch.bool)
     for name, looked in reach.items():
         if name not in batch.offset:
             continue
-        chosen = rows & (torch.rand(windows, generator=generator) < GAPS_EACH)
+        chosen = torch.rand(windows, generator=generator) < share
         drawn = torch.rand(2, windows, 1, 1, 1, generator=generator)
         length = shortest * (steps / shortest) ** drawn[0]
         apart = GAPS_APART * length
@@ -186,6 +185,7 @@ def draw_gaps(
         away = (torch.remainder(away, apart) - apart / 2).abs() - length / 2
         away = torch.where(chosen.view(-1, 1, 1, 1), away, math.inf)
         hidden[name], scored[name] = away < looked, away < 0
+        rows |= chosen
     return Gaps(hidden, scored, rows)
 
 

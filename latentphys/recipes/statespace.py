@@ -6,9 +6,9 @@ ELBO     E_q log p(x | z, eps) - KL(q(z | x) || p(z | u)) - KL(q(eps | x) || N(0
 L_cross  log p(x of the sensors not in S, and of gaps in those in S | z), z ~ q(z | x of S)
 L_miss   KL(q(z | x) || q(z | x of S)) along a path z ~ q(z | x)
 
-In training four windows in ten have gaps in most sensors. Without them a gap in one sensor beside
-others that speak is filled far too surely (90 % intervals of 4 s of respiration that cover 20 %),
-and what the others tell of respiration is learned late.
+In training six sensors in ten have gaps. Without them a gap in one sensor beside others that speak
+is filled far too surely (90 % intervals of 4 s of respiration that cover 20 %), and what the others
+tell of respiration is learned late.
 """
 
 from latentphys.recipes.catalogue import Recipe
