@@ -1,4 +1,4 @@
-"""Shared and private latents of four sensors of simulated nights; two minutes of one processor."""
+"""Shared and private latents and codes of four sensors of simulated nights; some five minutes."""
 
 import sys
 from pathlib import Path
@@ -15,8 +15,5 @@ GIVEN = {
     "EOG and ECG": ("eog", "ecg"),
 }
 
-# The weights here are from before the recipe learned codes; leave these changes out to have them.
-NO_CODES = lp.recipe("physioomni", model={"codes": 0}, objective={"codes": 0.0})
-
 if __name__ == "__main__":
-    run_on_nights("physioomni", NO_CODES, GIVEN, seed=300)
+    run_on_nights("physioomni", lp.recipe("physioomni"), GIVEN, seed=300)
