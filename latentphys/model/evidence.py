@@ -47,15 +47,18 @@ class TraceEvidence:
         """q(eps | the kept steps alone), (query, nuisance); of the prior where they hold nothing.
 
         Args:
-            row, channel: (query,) of observed channels.
+            row, channel: (query,) of channels, of which some may have no trace here.
             kept: (query, step) bool.
         """
-        number = torch.full((int(self.row.max()) + 1, int(self.channel.max()) + 1), -1)
-        number[self.row, self.channel] = torch.arange(len(self.row))
-        which = number[row, channel]
-        weight = self.seen[which] * kept.unsqueeze(-1)
+        told = list(zip(self.row.tolist(), self.channel.tolist(), strict=True))
+        number = {at: k for k, at in enumerate(told)}
+        asked = zip(row.tolist(), channel.tolist(), strict=True)
+        which = torch.tensor([number.get(at, len(told)) for at in asked], dtype=torch.int64)
+        # One row more, of nothing, for those without a trace.
+        seen, about = (F.pad(x, (0, 0, 0, 0, 0, 1)) for x in (self.seen, self.about_nuisance))
+        weight = seen[which] * kept.unsqueeze(-1)
         count = weight.sum(1)
-        q = nuisance_of((self.about_nuisance[which] * weight).sum(1) / count.clamp_min(1.0))
+        q = nuisance_of((about[which] * weight).sum(1) / count.clamp_min(1.0))
         return Normal(
             torch.where(count > 0, q.loc, 0.0),
             torch.where(count > 0, q.scale, 1.0),

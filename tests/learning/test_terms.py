@@ -237,6 +237,30 @@ def test_what_is_scored_in_a_sensors_own_gap_never_speaks(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("lost", [[1], [0, 1, 2]])
+def test_a_sensor_whose_every_sample_lies_in_a_gap_has_the_priors_nuisance(
+    make_model: Make, make_batch: MakeBatch, lost: list[int]
+) -> None:
+    """Whatever it or its batch mates show elsewhere; in the last window too."""
+    model, batch = make_model(), make_batch(windows=3, holes=0.0)
+    gap = torch.zeros_like(batch.mask["ppg"])
+    gap[lost] = True
+    shown = batch.hide({"ppg": gap})
+    evidence = model.evidence(shown)
+    keep = torch.ones(3, 3, batch.steps, dtype=torch.bool)
+    keep[:, :, 3] = False
+    q = model.guide_of(evidence, keep)
+    view = View(keep, ~keep, gaps={"ppg": gap})
+    torch.manual_seed(5)
+    score = terms.cross(model, batch, evidence, view, q, draws=2)["ppg"]
+    silent = replace(evidence.sensors["ppg"], traces=None)
+    absent = {**evidence.sensors, "ppg": silent}
+    torch.manual_seed(5)
+    prior = terms.cross(model, batch, replace(evidence, sensors=absent), view, q, draws=2)["ppg"]
+    torch.testing.assert_close(score[lost], prior[lost])
+
+
+@torch.no_grad()
 def test_a_gaps_samples_are_scored_once_and_exactly(
     make_model: Make, make_batch: MakeBatch
 ) -> None:
