@@ -50,10 +50,10 @@ class TraceEvidence:
             row, channel: (query,) of channels, of which some may have no trace here.
             kept: (query, step) bool.
         """
-        told = list(zip(self.row.tolist(), self.channel.tolist(), strict=True))
+        told = zip(self.row.tolist(), self.channel.tolist(), strict=True)
         number = {at: k for k, at in enumerate(told)}
         asked = zip(row.tolist(), channel.tolist(), strict=True)
-        which = torch.tensor([number.get(at, len(told)) for at in asked], dtype=torch.int64)
+        which = torch.tensor([number.get(at, len(number)) for at in asked], dtype=torch.int64)
         # One row more, of nothing, for those without a trace.
         seen, about = (F.pad(x, (0, 0, 0, 0, 0, 1)) for x in (self.seen, self.about_nuisance))
         weight = seen[which] * kept.unsqueeze(-1)

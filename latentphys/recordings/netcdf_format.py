@@ -1,6 +1,7 @@
 """Recordings of our own schema as NetCDF files, one a record (docs/schema.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,6 @@ from latentphys.recordings.schema import (
     to_tree,
 )
 from latentphys.recordings.zarr_format import check_no_mapping
-
-_BROKEN = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError)
 
 
 def is_netcdf(path: Path) -> bool:
@@ -91,19 +90,14 @@ def _load(path: Path) -> Record:
     import h5py
     import xarray as xr
 
-    try:
-        with CheckedFile(path) as checked:
-            with h5py.File(checked, "r") as file:
-                check_datasets(checked, file)
-            checked.seek(0)
-            with xr.open_datatree(
-                checked, engine="h5netcdf", decode_times=False, mask_and_scale=False
-            ) as tree:
-                tree.load()
-    except ReadError:
-        raise
-    except _BROKEN as error:
-        raise _unreadable(path, error) from error
+    with _as_read_error(path), CheckedFile(path) as checked:
+        with h5py.File(checked, "r") as file:
+            check_datasets(checked, file)
+        checked.seek(0)
+        with xr.open_datatree(
+            checked, engine="h5netcdf", decode_times=False, mask_and_scale=False
+        ) as tree:
+            tree.load()
     try:
         return from_tree(tree, path.name)
     finally:
@@ -112,14 +106,9 @@ def _load(path: Path) -> Record:
 
 def _attrs(path: Path) -> dict[str, Any]:
     """The attributes of a recording of ours; none of another program's file."""
-    try:
-        with opened_hdf5(path) as file:
-            names = list(file.attrs) if VERSION in file.attrs else []
-            return {name: _plain(attribute(file, name)) for name in names}
-    except ReadError:
-        raise
-    except _BROKEN as error:
-        raise _unreadable(path, error) from error
+    with _as_read_error(path), opened_hdf5(path) as file:
+        names = list(file.attrs) if VERSION in file.attrs else []
+        return {name: _plain(attribute(file, name)) for name in names}
 
 
 def _plain(value: Any) -> Any:
@@ -134,7 +123,15 @@ def _attrs_of_ours(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _unreadable(path: Path, error: Exception) -> ReadError:
-    if not path.is_file():
-        return ReadError(f"no file {str(path)!r}. Give the path of a recording.")
-    return ReadError(f"{path.name} is not a whole NetCDF 4 file ({error}). Copy or write it again.")
+@contextmanager
+def _as_read_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ReadError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        if not path.is_file():
+            raise ReadError(f"no file {str(path)!r}. Give the path of a recording.") from error
+        raise ReadError(
+            f"{path.name} is not a whole NetCDF 4 file ({error}). Copy or write it again."
+        ) from error

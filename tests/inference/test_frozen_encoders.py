@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from latentphys.api import fit, load
+from latentphys.learning.objective import Objective, _Seen
+from latentphys.preparation.batch import collate
+from latentphys.preparation.windows import tile
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.simulation import simulate
 from latentphys.trust.patterns import Questions
@@ -123,6 +127,18 @@ def test_an_evaluation_asks_no_sensor_of_its_own_embedding(
     for label, target in asked:
         own = set(fitted.model.spec.derived_from(target))
         assert target in label.split("+") or not own & set(label.split("+"))
+
+
+def test_training_hides_no_sample_that_an_embedding_would_tell(
+    fitted: FittedModel, sides: tuple[Cohort, Cohort]
+) -> None:
+    prepared = [fitted.preprocessing.prepare(sides[1][0])]
+    index = tile(prepared, fitted.window_s, fitted.window_s, fitted.model.spec.state_rate_hz)
+    batch = collate(prepared, index, range(len(index)), fitted.modalities)
+    objective = Objective(own_gaps=1.0)
+    seen = _Seen.of(fitted.model, batch, objective, torch.Generator().manual_seed(0))
+    hidden = [name for name in batch.mask if (batch.mask[name] & ~seen.shown.mask[name]).any()]
+    assert hidden == ["ecg"]
 
 
 def test_lost_samples_are_not_told_by_their_embedding(

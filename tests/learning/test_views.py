@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 import torch
 
 from latentphys.learning.views import (
@@ -103,34 +107,19 @@ def test_gaps_are_of_every_length_everywhere() -> None:
     assert reached.min() > 0.5 * reached.max()
 
 
-def _windows(count: int = 2000, steps: int = 100) -> Batch:
-    """Two sensors of four and one sample a step, ten steps a second."""
-    shapes = {"ecg": (count, steps, 2, 4), "spo2": (count, steps, 1, 1)}
-    return Batch(
-        values={name: torch.randn(shape) for name, shape in shapes.items()},
-        mask={name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()},
-        offset={
-            name: (torch.arange(shape[-1]) / shape[-1]).expand(count, steps, -1)
-            for name, shape in shapes.items()
-        },
-        channels={"ecg": [("i", "ii")] * count, "spo2": [("",)] * count},
-        inputs=None,
-        subject=["s"] * count,
-        record=["r"] * count,
-        start_step=torch.zeros(count, dtype=torch.int64),
-        state_rate_hz=10.0,
-        steps=steps,
-    )
+@pytest.fixture
+def windows(make_batch: Callable[..., Batch]) -> Batch:
+    """ECG of four samples a step and respiration of two, ten steps a second."""
+    return replace(make_batch(windows=2000, steps=100, holes=0.0), state_rate_hz=10.0)
 
 
-def _own(share: float = 0.5, reach: int = 0) -> tuple[Batch, Gaps]:
-    batch, rng = _windows(), torch.Generator().manual_seed(3)
-    found = draw_gaps(batch, rng, share=share, shortest_s=0.5, reach={"ecg": reach, "spo2": 0})
-    return batch, found
+def _own(batch: Batch, share: float = 0.5, reach: int = 0) -> Gaps:
+    rng = torch.Generator().manual_seed(3)
+    return draw_gaps(batch, rng, share=share, shortest_s=0.5, reach={"ecg": reach, "resp": 0})
 
 
-def test_a_sensors_own_gaps_are_alike_and_of_every_length_everywhere() -> None:
-    batch, gaps = _own()
+def test_a_sensors_own_gaps_are_alike_and_of_every_length_everywhere(windows: Batch) -> None:
+    gaps = _own(windows)
     hidden = gaps.hidden["ecg"][:, :, 0].flatten(1)
     edges = torch.nn.functional.pad(hidden.double(), (1, 1)).diff()
     inner = []
@@ -148,39 +137,39 @@ def test_a_sensors_own_gaps_are_alike_and_of_every_length_everywhere() -> None:
     assert hidden.sum(-1).max() > 7.0 * 40.0
 
 
-def test_sensors_have_their_gaps_independently_and_as_often_as_asked() -> None:
-    batch, gaps = _own(share=0.4)
+def test_sensors_have_their_gaps_independently_and_as_often_as_asked(windows: Batch) -> None:
+    gaps = _own(windows, share=0.4)
     either = {name: hidden.flatten(1).any(-1) for name, hidden in gaps.hidden.items()}
     # A long gap and its neighbours may lie outside the window, a short one between two samples.
     assert 0.25 < float(either["ecg"].double().mean()) < 0.4
-    together = float((either["ecg"] & either["spo2"]).double().mean())
-    assert abs(together - 0.4 * float(either["spo2"].double().mean())) < 0.05
+    together = float((either["ecg"] & either["resp"]).double().mean())
+    assert abs(together - 0.4 * float(either["resp"].double().mean())) < 0.05
     assert not (either["ecg"] & ~gaps.rows).any()
-    assert not _own(share=0.0)[1].rows.any()
+    assert not _own(windows, share=0.0).rows.any()
 
 
-def test_what_preparation_smeared_beside_a_gap_is_hidden_and_not_scored() -> None:
-    batch, gaps = _own(reach=3)
+def test_what_preparation_smeared_beside_a_gap_is_hidden_and_not_scored(windows: Batch) -> None:
+    gaps = _own(windows, reach=3)
     hidden, scored = (x["ecg"][:, :, 0].flatten(1) for x in (gaps.hidden, gaps.scored))
     assert not (scored & ~hidden).any()
     near = torch.nn.functional.max_pool1d(scored.double().unsqueeze(1), 23, 1, 11).squeeze(1) > 0
     assert not (near & ~hidden).any()
-    assert torch.equal(gaps.hidden["spo2"], gaps.scored["spo2"])
+    assert torch.equal(gaps.hidden["resp"], gaps.scored["resp"])
 
 
-def test_hidden_samples_are_not_observed_and_the_others_stay() -> None:
-    batch, gaps = _own()
-    shown = batch.hide(gaps.hidden)
+def test_hidden_samples_are_not_observed_and_the_others_stay(windows: Batch) -> None:
+    gaps = _own(windows)
+    shown = windows.hide(gaps.hidden)
     for name, hidden in gaps.hidden.items():
-        assert torch.equal(shown.mask[name], (~hidden).expand_as(batch.mask[name]))
-        assert not shown.values[name][hidden.expand_as(batch.mask[name])].any()
+        assert torch.equal(shown.mask[name], (~hidden).expand_as(windows.mask[name]))
+        assert not shown.values[name][hidden.expand_as(windows.mask[name])].any()
         kept = shown.mask[name]
-        assert torch.equal(shown.values[name][kept], batch.values[name][kept])
+        assert torch.equal(shown.values[name][kept], windows.values[name][kept])
 
 
-def test_some_windows_with_a_gap_leave_out_no_sensor() -> None:
-    batch, gaps = _own()
-    present = torch.ones(len(batch), 2, dtype=torch.bool)
+def test_some_windows_with_a_gap_leave_out_no_sensor(windows: Batch) -> None:
+    gaps = _own(windows)
+    present = torch.ones(len(windows), 2, dtype=torch.bool)
     whole = subset_view(present, torch.Generator().manual_seed(1), views=2)
     view = with_own_gaps(whole, present, gaps, torch.Generator().manual_seed(2), 0.3)
     none_out = view.keep.all(-1)
