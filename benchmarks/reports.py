@@ -382,7 +382,7 @@ def compare(
     """Ask everyone unseen in one split."""
     assert fitted.answers is not None
     labels, truth = labels_of(train), labels_of(test)
-    known = {q: list(own) for q, own in fitted.answers.marginals.items()}
+    known = fitted.answers.choices
     held = set(fitted.about["held_out"])
     own = {r.record: fitted.prepared(r) for r in train}
     asked = {r.record: fitted.prepared(r) for r in test}

@@ -1,20 +1,23 @@
 """What the signals say to a closed set of questions about reports. No text is ever made.
 
-    P(c | x) = softmax_c (log p(c | prompt, x) - [prior = "uniform"] log p(c | prompt)) / T
+    P(c | x) = softmax_c [prior = "training"] log share(c)
+                         + (log p(c | prompt, x) - log p(c | prompt)) / T
     p(c | prompt, x) = E_q(z | x) sum_{phrases of c} p(phrase, end | prompt, z, x)
     logit P(f in the report | x) = logit share(f) + (log p(f | x) - log p(f)) / T
 
-p(c | prompt) and p(f) are means of the same over training records, so that the second summand is
-the pointwise mutual information of finding and signals; share(f) is how many training reports have
-f. T is a temperature, fitted on held-out training subjects.
+p(c | prompt) and p(f) are means of the same over training records, so that what T divides is the
+pointwise mutual information of answer and signals; share(c) and share(f) are how common they are in
+training reports. T is a temperature, fitted on held-out training subjects: signals that tell
+nothing leave the shares. Fewer channels tell less, so that p(c | prompt), p(f) and T are learned
+from records that show one channel, some, and all, and the nearest of these is used.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -46,22 +49,24 @@ _ABOUT = {"not_for": NOT_FOR}
 DRAWS = 16
 MOST_RECORDS = 256  # of the training records that the marginals are means over
 MOST_FINDINGS = 64
+REFERENCES = 3  # numbers of channels that marginals and temperatures are learned at
 LEAST_REPORTS = 2  # a finding of one report is that subject's
 TEMPERATURES = np.geomspace(0.25, 8.0, 61)
 FINDINGS = "findings"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A candidate finding.
+class Reference:
+    """What the scores of records that show so many channels are held against.
 
     Attributes:
-        share: of the training reports that have it.
-        marginal: log p(f), the mean over training records of p(f | x).
+        marginals: question -> choice -> log p(c | prompt), the mean over training records of
+            p(c | prompt, x); "findings" -> finding -> log p(f).
+        temperature: question or "findings" -> T.
     """
 
-    share: float
-    marginal: float
+    marginals: Mapping[str, Mapping[str, float]]
+    temperature: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -70,26 +75,36 @@ class Answers:
 
     Attributes:
         reader: of the text.
-        findings: candidates, the commonest first.
-        marginals: question -> choice -> log p(c | prompt), of choices that training reports name.
-        temperature: question -> T; "findings" -> that of the ranking.
+        shares: question -> choice that training reports name -> how common it is among their
+            answers; "findings" -> candidate, the commonest first -> share of the training reports.
+        references: number of channels -> what is learned from records that show so many.
         held_out: how many held-out reports the temperatures are fitted on; with 0 they are 1.
     """
 
     reader: TextReader
-    findings: Mapping[str, Finding]
-    marginals: Mapping[str, Mapping[str, float]]
-    temperature: Mapping[str, float]
+    shares: Mapping[str, Mapping[str, float]]
+    references: Mapping[int, Reference]
     held_out: int
+
+    @property
+    def choices(self) -> dict[str, list[str]]:
+        """Question -> its choices."""
+        return {
+            question: list(own) for question, own in self.shares.items() if question in QUESTIONS
+        }
+
+    def reference(self, channels: int) -> Reference:
+        """The reference of the nearest number of channels, by their ratio."""
+        away = {count: abs(math.log(max(1, channels) / count)) for count in self.references}
+        return self.references[min(away, key=lambda count: away[count])]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with what the answers are not for."""
         return {
             "not_for": NOT_FOR,
             "reader": self.reader.to_dict(),
-            "findings": {name: asdict(each) for name, each in self.findings.items()},
-            "marginals": {name: dict(each) for name, each in self.marginals.items()},
-            "temperature": dict(self.temperature),
+            "shares": {name: dict(each) for name, each in self.shares.items()},
+            "references": {str(count): asdict(own) for count, own in self.references.items()},
             "held_out": self.held_out,
         }
 
@@ -102,9 +117,8 @@ class Answers:
         """
         return cls(
             TextReader.from_dict(plain["reader"]),
-            {name: Finding(**each) for name, each in plain["findings"].items()},
-            {name: dict(each) for name, each in plain["marginals"].items()},
-            {name: float(value) for name, value in plain["temperature"].items()},
+            plain["shares"],
+            {int(count): Reference(**own) for count, own in plain["references"].items()},
             int(plain["held_out"]),
         )
 
@@ -138,15 +152,16 @@ def answer_record(
         ArgumentError: a question, choice or prior that there is not.
     """
     question_named(question)
-    known = answers.marginals[question]
-    wanted = list(known) if choices is None else list(choices)
-    _check_choices(question, wanted, known, prior)
+    shares = answers.shares[question]
+    wanted = list(shares) if choices is None else list(choices)
+    _check_choices(question, wanted, shares, prior)
+    held = answers.reference(len(_channels(record, given)))
     pooled = _pooled(model, record, given, window_s)
     score = _choice_scores(model, answers.reader, pooled, question, wanted)
-    if prior == "uniform":
-        score = score - np.array([known[choice] for choice in wanted])
+    marginal = np.array([held.marginals[question][choice] for choice in wanted])
+    before = np.array([shares[choice] if prior == "training" else 1.0 for choice in wanted])
     return xr.DataArray(
-        _softmax(score / answers.temperature[question]),
+        _chosen(before, score - marginal, held.temperature[question]),
         dims="choice",
         coords={"choice": wanted},
         name="probability",
@@ -175,12 +190,13 @@ def describe_record(
     Returns:
         (finding,), with coordinate `share`, that of the training reports which have it.
     """
-    names = list(answers.findings)
+    names = list(answers.shares[FINDINGS])
+    held = answers.reference(len(_channels(record, given)))
     pooled = _pooled(model, record, given, window_s)
     score = _finding_scores(model, answers.reader, pooled, names)
-    share = np.array([answers.findings[name].share for name in names])
-    marginal = np.array([answers.findings[name].marginal for name in names])
-    probability = _present(share, score - marginal, answers.temperature[FINDINGS])
+    share = np.array([answers.shares[FINDINGS][name] for name in names])
+    marginal = np.array([held.marginals[FINDINGS][name] for name in names])
+    probability = _present(share, score - marginal, held.temperature[FINDINGS])
     order = np.argsort(-probability, kind="stable")[:top]
     return xr.DataArray(
         probability[order],
@@ -233,69 +249,142 @@ def learn_answers(
         held_out: records of other subjects; those its best state was chosen on will do.
         window_s: length of the windows they are read in, seconds.
     """
-    own = [record for record in training if reader.name in record.texts]
-    counted = Counter(f for r in own for f in dict.fromkeys(findings_in(r.texts[reader.name])))
-    names = [
-        name
+    own, checks = (
+        [record for record in side if reader.name in record.texts] for side in (training, held_out)
+    )
+    shares = _shares(reader, own)
+    every = max(1, -(-len(own) // MOST_RECORDS))
+    sensors = tuple(model.spec.sensors)
+    references = {}
+    for count in _counts(own, sensors):
+        shown, asked = (
+            _all_scores(model, reader, _showing(side, sensors, count), shares, window_s)
+            for side in (own[::every], checks)
+        )
+        marginals = {about: _log_mean(found) for about, found in shown.items()}
+        texts = [record.texts[reader.name] for record in checks]
+        references[count] = Reference(
+            {
+                about: dict(zip(shares[about], own.tolist(), strict=True))
+                for about, own in marginals.items()
+            },
+            {
+                about: _temperature_of(about, shares[about], found - marginals[about], texts)
+                for about, found in asked.items()
+            },
+        )
+    return Answers(reader, shares, references, len(checks))
+
+
+def _shares(reader: TextReader, records: Sequence[PreparedRecord]) -> dict[str, dict[str, float]]:
+    """How common every choice and candidate finding is in some records' reports."""
+    texts = [record.texts[reader.name] for record in records]
+    shares = {}
+    for question in QUESTIONS:
+        said = Counter(answer_in(text, question) for text in texts)
+        told = _choices_told(reader, said, question)
+        total = sum(said[choice] for choice in told)
+        shares[question] = {choice: said[choice] / total for choice in told}
+    counted = Counter(f for text in texts for f in dict.fromkeys(findings_in(text)))
+    shares[FINDINGS] = {
+        name: count / len(texts)
         for name, count in counted.most_common(MOST_FINDINGS)
         if count >= LEAST_REPORTS and _sayable(reader, name)
-    ]
-    told = {question: _choices_told(reader, own, question) for question in QUESTIONS}
-    sensors = tuple(model.spec.sensors)
-
-    def scores(records: Sequence[PreparedRecord]) -> tuple[Array, dict[str, Array]]:
-        paths = [_pooled(model, record, sensors, window_s) for record in records]
-        found = [_finding_scores(model, reader, p, names) for p in paths]
-        chosen = {
-            question: np.array([_choice_scores(model, reader, p, question, c) for p in paths])
-            for question, c in told.items()
-        }
-        return np.array(found).reshape(len(records), len(names)), chosen
-
-    every = max(1, -(-len(own) // MOST_RECORDS))
-    found, chosen = scores(own[::every])
-    marginal = _log_mean(found)
-    share = np.array([counted[name] / max(1, len(own)) for name in names])
-    answers = Answers(
-        reader,
-        {n: Finding(float(s), float(m)) for n, s, m in zip(names, share, marginal, strict=True)},
-        {
-            q: dict(zip(told[q], _log_mean(own_q).tolist(), strict=True))
-            for q, own_q in chosen.items()
-        },
-        {},
-        0,
-    )
-    checks = [record for record in held_out if reader.name in record.texts]
-    return _calibrated(answers, checks, *scores(checks))
+    }
+    return shares
 
 
-def _calibrated(
-    answers: Answers, records: Sequence[PreparedRecord], found: Array, chosen: Mapping[str, Array]
-) -> Answers:
-    """The same with temperatures that suit some records' reports."""
-    texts = [record.texts[answers.reader.name] for record in records]
-    temperature = {}
-    for question, scores in chosen.items():
-        known = list(answers.marginals[question])
-        said = [answer_in(text, question) for text in texts]
-        rows = [k for k, choice in enumerate(said) if choice in known]
-        column = [known.index(str(said[k])) for k in rows]
+def _channels(record: PreparedRecord, given: Sequence[str]) -> list[tuple[str, int]]:
+    """The channels of some sensors that a record shows, each by its sensor and place."""
+    found = []
+    for name in given:
+        if name in record.signals:
+            values = record.signals[name].values
+            seen = np.isfinite(values).reshape(len(values), -1).any(axis=1)
+            found += [(name, k) for k in np.flatnonzero(seen).tolist()]
+    return found
 
-        def loss(t: float, scores: Array = scores[rows], column: Any = column) -> float:
-            return -float(np.log(_softmax(scores / t)[np.arange(len(column)), column]).sum())
 
-        temperature[question] = _temperature(loss) if rows else 1.0
-    share = np.array([each.share for each in answers.findings.values()])
-    marginal = np.array([each.marginal for each in answers.findings.values()])
-    there = np.array([[name in findings_in(t) for name in answers.findings] for t in texts])
+def _counts(records: Sequence[PreparedRecord], sensors: Sequence[str]) -> list[int]:
+    """One channel, some, and as many as a record has."""
+    most = max((len(_channels(record, sensors)) for record in records), default=1)
+    return sorted({round(x) for x in np.geomspace(1, max(1, most), REFERENCES).tolist()})
+
+
+def _showing(
+    records: Sequence[PreparedRecord], sensors: Sequence[str], count: int
+) -> list[PreparedRecord]:
+    """The records with so many of their channels, chosen at random, and the others not observed."""
+    rng = np.random.default_rng(count)
+    found = []
+    for record in records:
+        channels = _channels(record, sensors)
+        kept = {channels[k] for k in rng.permutation(len(channels))[:count]}
+        signals = dict(record.signals)
+        for name, k in channels:
+            if (name, k) not in kept:
+                values = signals[name].values.copy()
+                values[k] = np.nan
+                signals[name] = replace(signals[name], values=values)
+        found.append(replace(record, signals=signals))
+    return found
+
+
+def _all_scores(
+    model: StateSpaceModel,
+    reader: TextReader,
+    records: Sequence[PreparedRecord],
+    shares: Mapping[str, Mapping[str, float]],
+    window_s: float,
+) -> dict[str, Array]:
+    """Question or "findings" -> (record, choice or finding)."""
+    found: dict[str, list[Array]] = {about: [] for about in shares}
+    for record in records:
+        pooled = _pooled(model, record, tuple(model.spec.sensors), window_s)
+        for about, own in shares.items():
+            found[about].append(
+                _finding_scores(model, reader, pooled, list(own))
+                if about == FINDINGS
+                else _choice_scores(model, reader, pooled, about, list(own))
+            )
+    return {
+        about: np.array(rows).reshape(len(records), len(shares[about]))
+        for about, rows in found.items()
+    }
+
+
+def _temperature_of(
+    about: str, share: Mapping[str, float], information: Array, texts: Sequence[str]
+) -> float:
+    """That which suits some records' reports; 1 without any.
+
+    Args:
+        about: a question, or "findings".
+        share: of its choices or candidates.
+        information: (record, choice or candidate), log p(. | x) - log p(.).
+        texts: the records' reports.
+    """
+    if not texts:
+        return 1.0
+    before = np.array(list(share.values()))
+    there = np.array(
+        [
+            [name in findings_in(text) if about == FINDINGS else name == answer_in(text, about)]
+            for text in texts
+            for name in share
+        ],
+        dtype=bool,
+    ).reshape(information.shape)
 
     def ranking_loss(t: float) -> float:
-        p = _present(share, found - marginal, t)
+        p = _present(before, information, t)
         return -float(np.log(np.where(there, p, 1.0 - p)).sum())
 
-    temperature[FINDINGS] = _temperature(ranking_loss) if there.size else 1.0
-    return Answers(answers.reader, answers.findings, answers.marginals, temperature, len(texts))
+    def answer_loss(t: float) -> float:
+        # A report that names none of the choices picks no probability.
+        return -float(np.log(_chosen(before, information, t)[there]).sum())
+
+    return _temperature(ranking_loss if about == FINDINGS else answer_loss)
 
 
 def _temperature(loss: Any) -> float:
@@ -323,10 +412,9 @@ def _check_choices(
 
 
 def _choices_told(
-    reader: TextReader, records: Sequence[PreparedRecord], question: str
+    reader: TextReader, said: Collection[str | None], question: str
 ) -> tuple[str, ...]:
     """The choices of a question that some report names, in the table's order."""
-    said = {answer_in(record.texts[reader.name], question) for record in records}
     asked = QUESTIONS[question]
     return tuple(
         choice
@@ -418,8 +506,10 @@ def _log_mean(log_values: Array) -> Array:
     return np.logaddexp.reduce(log_values, axis=0) - math.log(len(log_values))
 
 
-def _softmax(scores: Array) -> Array:
-    return np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+def _chosen(share: Array, information: Array, temperature: float) -> Array:
+    """softmax(log(share) + information / T) over the last axis."""
+    scores = np.log(share) + information / temperature
+    return np.asarray(np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)))
 
 
 def _present(share: Array, information: Array, temperature: float) -> Array:

@@ -60,8 +60,7 @@ def scored(fit: FittedModel) -> Figures:
     results, figures = Results(), Figures()
     for count, leads in LEADS.items():
         cut = {name: with_leads(record, leads) for name, record in prepared.items()}
-        for question, own in fit.answers.marginals.items():
-            choices = list(own)
+        for question, choices in fit.answers.choices.items():
             names = [name for name in cut if truth[question][name] in choices]
             said = [(prepared[name].subject, str(truth[question][name])) for name in names]
             rows = {

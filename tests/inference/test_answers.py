@@ -112,19 +112,20 @@ def test_the_formulas(reading: FittedModel, cohort: Cohort) -> None:
 
     phrases = ("sinus rhythm", "sinus bradycardia")
     score = np.array([log_prob(f"Rhythm: {phrase}", slice(2, None)) for phrase in phrases])
-    t = told.temperature["rhythm"]
-    by_hand = np.exp(score / t) / np.exp(score / t).sum()
-    answer = reading.answer(cohort[0], "rhythm")
-    np.testing.assert_allclose(answer.values, by_hand, rtol=1e-5)
-    marginal = np.array(list(told.marginals["rhythm"].values()))
-    by_hand = np.exp((score - marginal) / t) / np.exp((score - marginal) / t).sum()
+    held = told.reference(5)
+    t = held.temperature["rhythm"]
+    marginal = np.array(list(held.marginals["rhythm"].values()))
+    ratio = np.exp((score - marginal) / t)
     uniform = reading.answer(cohort[0], "rhythm", prior="uniform")
-    np.testing.assert_allclose(uniform.values, by_hand, rtol=1e-5)
+    np.testing.assert_allclose(uniform.values, ratio / ratio.sum(), rtol=1e-5)
+    ratio *= list(told.shares["rhythm"].values())
+    answer = reading.answer(cohort[0], "rhythm")
+    np.testing.assert_allclose(answer.values, ratio / ratio.sum(), rtol=1e-5)
     ranked = reading.describe(cohort[0], top=9)
     name = "rhythm: sinus bradycardia"
-    finding, t = told.findings[name], told.temperature["findings"]
-    logit = np.log(finding.share / (1 - finding.share))
-    logit += (log_prob(name, slice(None)) - finding.marginal) / t
+    share, t = told.shares["findings"][name], held.temperature["findings"]
+    logit = np.log(share / (1 - share))
+    logit += (log_prob(name, slice(None)) - held.marginals["findings"][name]) / t
     found = float(ranked.sel(finding=name))
     assert found == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-5)
     whole = own.report_log_prob(
@@ -151,9 +152,10 @@ def test_a_finding_of_one_report_is_no_candidate(cohort: Cohort) -> None:
     records[0] = with_report(records[0], REPORTS[0] + "\nWandering atrial pacemaker.")
     told = fit(records, text="report", held_out=0.0, **SETTING)  # type: ignore[arg-type]
     assert told.answers is not None
-    assert "wandering atrial pacemaker" not in told.answers.findings
+    assert "wandering atrial pacemaker" not in told.answers.shares["findings"]
     assert told.answers.held_out == 0
-    assert set(told.answers.temperature.values()) == {1.0}
+    for held in told.answers.references.values():
+        assert set(held.temperature.values()) == {1.0}
 
 
 def test_a_saved_model_answers_the_same(
@@ -273,10 +275,34 @@ def test_a_temperature_repairs_overconfidence() -> None:
     truth = (rng.random(200) < np.exp(scores[:, 1])).astype(int)
 
     def loss(t: float, sharper: float) -> float:
-        return -float(np.log(own._softmax(sharper * scores / t)[np.arange(200), truth]).sum())
+        said = own._chosen(np.array([0.5, 0.5]), sharper * scores, t)
+        return -float(np.log(said[np.arange(200), truth]).sum())
 
     assert own._temperature(lambda t: loss(t, 4.0)) == pytest.approx(4.0, rel=0.3)
     assert own._temperature(lambda t: loss(t, 1.0)) == pytest.approx(1.0, rel=0.3)
+
+
+def test_an_answer_of_few_channels_is_held_against_answers_of_few(
+    reading: FittedModel, cohort: Cohort
+) -> None:
+    told = reading.answers
+    assert told is not None
+    assert list(told.references) == [1, 2, 5]  # two of the ECG and one each of the others
+    assert told.reference(40) == told.references[5]
+    assert told.reference(0) == told.references[1]
+    flat = replace(told.references[1], temperature=dict.fromkeys((*own.QUESTIONS, "findings"), 1e9))
+    numb = replace(reading, answers=replace(told, references={**told.references, 1: flat}))
+    record = cohort[0]
+    shares = list(told.shares["rhythm"].values())
+    alone = numb.answer(record, "rhythm", given=["ppg"])
+    np.testing.assert_allclose(alone.values, shares, rtol=1e-5)
+    found = numb.describe(record, given=["ppg"], top=9)
+    np.testing.assert_allclose(found.values, found.share.values, rtol=1e-5)
+    both = (model.answer(record, "rhythm", given=["ecg", "ppg"]) for model in (numb, reading))
+    assert next(both).identical(next(both))
+    silent = {name: x.copy(data=np.full(x.shape, np.nan)) for name, x in record.signals.items()}
+    lost = replace(record, signals={**silent, "ppg": record.signals["ppg"]})
+    np.testing.assert_allclose(numb.answer(lost, "rhythm").values, shares, rtol=1e-5)
 
 
 def test_masked_signals_and_masked_words_are_a_recipe(cohort: Cohort) -> None:
