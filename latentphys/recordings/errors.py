@@ -4,7 +4,9 @@ Every message says the rule, what was found, what is allowed, and what to do abo
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class LatentphysError(Exception):
@@ -65,6 +67,25 @@ class InputError(LatentphysError, ValueError):
 
 class ArgumentError(LatentphysError, ValueError):
     """An argument outside what is allowed."""
+
+
+@contextmanager
+def read_error(file: Path, kind: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """A format's own errors about the bytes of a file as a ReadError; ours go through.
+
+    Args:
+        file: that is read.
+        kind: the format.
+        errors: what its library raises.
+    """
+    try:
+        yield
+    except LatentphysError:
+        raise
+    except errors as error:
+        raise ReadError(
+            f"{file.name} cannot be read as {kind} ({error}). Copy it again."
+        ) from error
 
 
 def closest(name: str, allowed: Iterable[str]) -> str:

@@ -7,8 +7,8 @@
 Links to other files are refused.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from latentphys.recordings.errors import LatentphysError, ReadError, listed
+from latentphys.recordings.errors import ReadError, listed, read_error
 from latentphys.recordings.hdf5_files import attribute, check_room, lies_inside, opened_hdf5
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
@@ -160,11 +160,6 @@ def _load(
     return Record(signals, subject, record, study)
 
 
-@contextmanager
-def _as_read_error(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except LatentphysError:
-        raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise ReadError(f"{file.name} cannot be read as HDF5 ({error}). Copy it again.") from error
+def _as_read_error(file: Path) -> AbstractContextManager[None]:
+    errors = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError)
+    return read_error(file, "HDF5", errors)

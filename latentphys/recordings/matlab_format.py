@@ -7,15 +7,15 @@ of modality `notes`, at one step a second, with the name of its array as `split`
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from latentphys.recordings.errors import LatentphysError, ReadError, listed
+from latentphys.recordings.errors import ReadError, listed, read_error
 from latentphys.recordings.hdf5_files import attribute, check_room, lies_inside, opened_hdf5
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
@@ -233,13 +233,6 @@ def _load_roll(file: Path, changed: int, name: str, study: str) -> Record:
     return replace(made, attrs={"split": split})
 
 
-@contextmanager
-def _as_read_error(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except LatentphysError:
-        raise
-    except Exception as error:  # scipy's own, zlib's and struct's errors, and MemoryError
-        raise ReadError(
-            f"{file.name} cannot be read as MATLAB ({error}). Copy it again."
-        ) from error
+def _as_read_error(file: Path) -> AbstractContextManager[None]:
+    # scipy's own, zlib's and struct's errors, and MemoryError
+    return read_error(file, "MATLAB", (Exception,))

@@ -5,15 +5,15 @@ A file (x, y, slice, time) becomes `record.images["cine"]` of dims (slice, time,
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latentphys.recordings.errors import ExtraError, LatentphysError, RateError, ReadError
+from latentphys.recordings.errors import ExtraError, RateError, ReadError, read_error
 from latentphys.recordings.images import image_array
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
@@ -127,14 +127,9 @@ def _nibabel() -> Any:
     return nibabel
 
 
-@contextmanager
-def _as_read_error(file: Path) -> Iterator[None]:
+def _as_read_error(file: Path) -> AbstractContextManager[None]:
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
-    try:
-        yield
-    except LatentphysError:
-        raise
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise ReadError(f"{file.name} cannot be read as NIfTI ({error}). Copy it again.") from error
+    errors = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
+    return read_error(file, "NIfTI", errors)
