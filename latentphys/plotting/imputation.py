@@ -20,7 +20,7 @@ def plot_imputation(
     """Draw what `FittedModel.impute` gives for one record.
 
     Args:
-        imputed: Dataset with mean, lower, upper and draws; of images it is drawn by `plot_cine`.
+        imputed: Dataset with mean, lower and upper; of images it is drawn by `plot_cine`.
         truth: the record, or the signal itself (channel, time); None draws no truth.
         start_s, stop_s: the stretch to draw, seconds; 16 s, of images 1 s, when `stop_s` is left
             out.
@@ -43,7 +43,6 @@ def plot_imputation(
         ax.fill_between(
             at.time, at.lower, at.upper, color=MODEL, alpha=0.25, lw=0, label=f"{percent:g} %"
         )
-        ax.plot(at.time, at.draws[:3].T, color=MODEL, lw=0.3, alpha=0.2)
         ax.plot(at.time, at["mean"], color=MODEL, lw=1.6, label="mean")
         if truth is not None:
             ax.plot(at.time, span(truth, start_s, stop_s)[k], color=TRUTH, lw=1.0, label="recorded")
