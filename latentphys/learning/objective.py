@@ -75,7 +75,7 @@ class Objective:
             with a factor of a hundredth it weighs as much as a second of ECG, and is as sure.
 
     Raises:
-        FitError: a weight below 0, an alpha or an alignment that cannot be.
+        FitError: a weight below 0, a share outside 0 to 1, an alpha or an alignment that cannot be.
     """
 
     cross: float = 4.0
@@ -106,6 +106,12 @@ class Objective:
             if not value >= 0:
                 raise FitError(
                     f"the weight of a term is 0 or more, got {name}={value!r}. Leave it out with 0."
+                )
+        for name in ("one_out", "gaps", "own_gaps", "none_out"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise FitError(
+                    f"{name} is a share of windows, from 0 to 1; got {share!r}. Half is 0.5."
                 )
         if not 0 <= self.total_correlation < 1:
             raise FitError(

@@ -138,6 +138,8 @@ def test_alignment_needs_a_head(make_model: Make, make_batch: MakeBatch) -> None
     ("kind", "words"),
     [
         ({"mask": -1.0}, "0 or more"),
+        ({"own_gaps": 1.5}, "own_gaps is a share of windows, from 0 to 1; got 1.5"),
+        ({"one_out": -0.1}, "one_out is a share"),
         ({"total_correlation": 1.0}, "up to"),
         ({"alignment": "x"}, "one of"),
     ],
