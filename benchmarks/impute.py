@@ -4,14 +4,19 @@
 
 One model is fitted to all sensors and asked every direction. Beside it, in the same run and on the
 same subjects: the mean, ridge regression on lagged samples, and a U-Net trained for that one
-direction with the same time budget. Signals are standardised; figures are means over subjects; of
-several seeds, mean and standard deviation over the splits follow.
+direction with the same time budget; for the PPG also the training people's mean beat laid at every
+beat of the heart, and, an oracle, what each person's own would give. Signals are standardised;
+figures are means over subjects; of several seeds, mean and standard deviation over the splits
+follow.
 
 The U-Net differs in more than its purpose: its prediction is one Gaussian a sample, not draws of
 whole paths; of each given sensor it reads the commonest channel alone, brought to the target's
-rate; training varies tempo and gain alike, but its noise is 0.02 of a standard deviation where the
-model's is 0.05, and it sees no shifted sensors, no left-out leads, and pulse delays that stretch
-with the tempo.
+rate; training varies gain alike, but its noise is 0.02 of a standard deviation where the model's is
+0.05, and it sees no change of tempo, no shifted sensors and no left-out leads.
+
+Of the PPG in windows of 16 s the mean beat of others tells a correlation of 0.711 (0.728, 0.694 and
+0.712 on seeds 0, 1 and 2) and a CRPS of 0.430; a person's own mean beat 0.844 and 0.346. What lies
+between is the person's own shape and delay, of which 28 other people tell little.
 """
 
 from __future__ import annotations
@@ -24,11 +29,13 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
+from mean_beat import MeanBeat
 from unet import train_unet
 
 from latentphys.api import fit, read
 from latentphys.fitted import FittedModel
 from latentphys.inference.imputation import Question, impute_record
+from latentphys.preparation.beats import beat_times
 from latentphys.preparation.preprocessing import PreparedRecord, default_preprocessing
 from latentphys.recordings.cohort import Cohort
 from latentphys.trust.directions import (
@@ -66,6 +73,23 @@ def delay_known(fitted: FittedModel, records: list[PreparedRecord], question: Qu
         shifts = [np.roll(imputed, k)[reach:-reach][seen] for k in range(-reach, reach + 1)]
         best.append(max(np.corrcoef(inner[seen], shifted)[0, 1] for shifted in shifts))
     return float(np.mean(best))
+
+
+def beside_mean_beat(
+    known: list[PreparedRecord],
+    unseen: list[PreparedRecord],
+    beats: dict[str, np.ndarray],
+    question: Question,
+) -> dict[str, dict[str, float]]:
+    """Others' mean beat at every beat of the heart; and, an oracle, the person's own."""
+    others = MeanBeat.fit(known, beats, question.target)
+    own = {r.record: others.own(r) for r in unseen if {question.target, "ecg"} <= set(r.signals)}
+    return {
+        "mean beat": score_predictor(others.predict, unseen, question),
+        "own beat (oracle)": score_predictor(
+            lambda record: own[record.record].predict(record), unseen, question
+        ),
+    }
 
 
 def whole_numbers(text: str) -> list[int]:
@@ -108,6 +132,7 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
     print(f"{fitted}, {fitted.history.rows[-1]['step']:.0f} steps")
     prepare = default_preprocessing().prepare
     known, unseen = [prepare(r) for r in train], [prepare(r) for r in test]
+    beats = {r.record: beat_times(r) for r in (*train, *test) if "ecg" in r.modalities}
     found: Scores = {}
     for target in SENSORS:
         given = tuple(name for name in SENSORS if name != target)
@@ -121,6 +146,8 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
                 known, target, given, options.window_s, minutes=options.minutes, seed=seed
             )
             rows["U-Net"] = score_predictor(unet.predict, unseen, question)
+        if target == "ppg":
+            rows |= beside_mean_beat(known, unseen, beats, question)
         found[target] = rows
         print(f"\n{target} given {' and '.join(given)}\n{table(rows)}", flush=True)
         if target == "ppg":
