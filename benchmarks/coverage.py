@@ -8,19 +8,16 @@ splits: an interval's promise is about that average, while one split with a hand
 wobbles by the points given as "one split". For every missing pattern: sensors absent, gaps, and
 sensors shown. Each person weighs the same.
 
-Measured, BIDMC, one fit of 600 steps to 14 people (without gaps of single sensors in training), 22
-unseen, the middle two minutes of each record
-(--seeds 0 --people 10,16 --splits 60 --draws 16 --seconds 120): off by, in points, at most over the
-15 patterns at 50, 80, 90 and 95 %
+Measured, BIDMC, three fits of 600 steps to 14 people each, 22 unseen, the middle two minutes of
+each record (--seeds 0,1,2 --people 10,16 --splits 60 --draws 16 --seconds 120): off by, in points,
+at most over the 15 patterns at 50, 80, 90 and 95 %
 
-    raw                          49.3   69.1   75.5   77.3    gaps and shown sensors; absent: 16.3
-    leave_one_out, 10 people      1.1    1.1    0.9    0.6
-    leave_one_out, 16 people      0.5    0.5    0.3    0.2
-    finite_sample, 16 people      3.7    5.2    5.8    5.0    too wide, infinite at 95 %
-    asymptotic, 16 people         0.5    0.3    0.4    0.3
-
-and of models/statespace, 28 people to fit and 8 unseen, calibrated on 6 of them, where 28 splits
-still leave the average unsure by two points at 50 %: leave_one_out 4.4, 2.6, 1.8 and 1.0.
+    raw, absent sensors and gaps  7.7    6.3    3.6    3.7
+    raw, sensors that are shown  46.0   19.3    9.7    4.8    too wide
+    leave_one_out, 10 people      0.9    0.9    0.7    0.5
+    leave_one_out, 16 people      0.4    0.8    0.6    0.4
+    finite_sample, 16 people      3.6    5.5    5.7    5.0    too wide, infinite at 95 %
+    asymptotic, 16 people         0.5    0.6    0.3    0.3
 """
 
 from __future__ import annotations
