@@ -25,6 +25,7 @@ from latentphys.learning.views import (
     full_view,
     gap_view,
     masked_view,
+    of_modality,
     single_view,
     subset_view,
     with_own_gaps,
@@ -58,7 +59,8 @@ class Objective:
         one_out: how often a subset view leaves out just one sensor.
         gaps: share of the subset views that have a gap in all sensors.
         own_gaps: probability that a sensor of a window has gaps of its own: its encoder is not
-            shown those samples, L_cross scores them, and the ELBO is of the others.
+            shown those samples, L_cross scores them, and the ELBO is of the others. A figure for
+            all, or modality -> probability, "" -> that of the others.
         none_out: how often a window with such gaps leaves out no whole sensor besides.
         teach_only: whether L_miss moves only q_S (the full posterior is then its fixed target).
         masking: what L_mask hides.
@@ -84,7 +86,7 @@ class Objective:
     draws: int = 4
     one_out: float = 0.6
     gaps: float = 0.1
-    own_gaps: float = 0.6
+    own_gaps: float | Mapping[str, float] = 0.6
     none_out: float = 0.4
     teach_only: bool = True
     beta: float = 0.5
@@ -108,11 +110,12 @@ class Objective:
                     f"the weight of a term is 0 or more, got {name}={value!r}. Leave it out with 0."
                 )
         for name in ("one_out", "gaps", "own_gaps", "none_out"):
-            share = getattr(self, name)
-            if not 0 <= share <= 1:
-                raise FitError(
-                    f"{name} is a share of windows, from 0 to 1; got {share!r}. Half is 0.5."
-                )
+            given = getattr(self, name)
+            for share in given.values() if isinstance(given, Mapping) else (given,):
+                if not 0 <= share <= 1:
+                    raise FitError(
+                        f"{name} is a share of windows, from 0 to 1; got {given!r}. Half is 0.5."
+                    )
         if not 0 <= self.total_correlation < 1:
             raise FitError(
                 "total_correlation is from 0 (the plain ELBO) up to, but not, 1; got "
@@ -326,18 +329,15 @@ def _own_gaps(
     model: StateSpaceModel, batch: Batch, objective: Objective, generator: torch.Generator
 ) -> Gaps | None:
     """Gaps in some sensors of some windows; None of an objective without them."""
-    if objective.own_gaps <= 0 or objective.cross <= 0:
+    if objective.cross <= 0:
         return None
     sensors = model.spec.sensors.items()
     # An embedding of a sensor would tell what the sensor's own gap hides.
     alone = {name: one.reach for name, one in sensors if not model.spec.derived_from(name)}
-    return draw_gaps(
-        batch,
-        generator,
-        share=objective.own_gaps,
-        shortest_s=SHORTEST_OWN_GAP_S,
-        reach=alone,
-    )
+    share = {name: of_modality(objective.own_gaps, name) for name in alone}
+    if not any(share.values()):
+        return None
+    return draw_gaps(batch, generator, share=share, shortest_s=SHORTEST_OWN_GAP_S, reach=alone)
 
 
 def _partial_view(

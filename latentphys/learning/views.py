@@ -150,7 +150,7 @@ def draw_gaps(
     batch: Batch,
     generator: torch.Generator,
     *,
-    share: float,
+    share: Mapping[str, float],
     shortest_s: float,
     reach: Mapping[str, int],
 ) -> Gaps:
@@ -164,7 +164,7 @@ def draw_gaps(
     Args:
         batch: windows.
         generator: source of randomness.
-        share: probability that a sensor has gaps.
+        share: modality -> probability that it has gaps.
         shortest_s: least length, seconds.
         reach: modality that may have gaps -> steps to either side that its preparation has
             looked. So much beside a gap is hidden and not scored.
@@ -176,7 +176,7 @@ def draw_gaps(
     for name, looked in reach.items():
         if name not in batch.offset:
             continue
-        chosen = torch.rand(windows, generator=generator) < share
+        chosen = torch.rand(windows, generator=generator) < share[name]
         drawn = torch.rand(2, windows, 1, 1, 1, generator=generator)
         length = shortest * (steps / shortest) ** drawn[0]
         apart = GAPS_APART * length
@@ -219,6 +219,13 @@ def single_view(present: Tensor) -> View:
     return View(keep=keep, target=torch.zeros_like(keep))
 
 
+def of_modality(share: float | Mapping[str, float], modality: str) -> float:
+    """One modality's share: a figure for all, or its own, else that under ""."""
+    if isinstance(share, Mapping):
+        return float(share.get(modality, share.get("", 0.0)))
+    return float(share)
+
+
 @dataclass(frozen=True)
 class Masking:
     """What a masked view hides, each modality for itself.
@@ -235,12 +242,6 @@ class Masking:
     span_s: float = 2.0
     modality: float = 0.0
     channel: float = 0.0
-
-    def ratio_of(self, modality: str) -> float:
-        """Share of one modality's time that is hidden."""
-        if isinstance(self.ratio, Mapping):
-            return float(self.ratio.get(modality, self.ratio.get("", 0.0)))
-        return float(self.ratio)
 
 
 def masked_view(
@@ -267,7 +268,7 @@ def masked_view(
         masking: how much is hidden.
         reach: steps that evidence looks to either side.
     """
-    ratio = torch.tensor([masking.ratio_of(name) for name in channels]).unsqueeze(-1)
+    ratio = torch.tensor([of_modality(masking.ratio, name) for name in channels]).unsqueeze(-1)
     span = max(1, round(masking.span_s * state_rate_hz))
     phase = torch.randint(span, (*present.shape, 1), generator=generator)
     block = (torch.arange(-reach, steps + reach) + phase + reach) // span

@@ -139,11 +139,12 @@ def test_alignment_needs_a_head(make_model: Make, make_batch: MakeBatch) -> None
     [
         ({"mask": -1.0}, "0 or more"),
         ({"own_gaps": 1.5}, "own_gaps is a share of windows, from 0 to 1; got 1.5"),
+        ({"own_gaps": {"ecg": 0.5, "": 2.0}}, "own_gaps is a share"),
         ({"one_out": -0.1}, "one_out is a share"),
         ({"total_correlation": 1.0}, "up to"),
         ({"alignment": "x"}, "one of"),
     ],
 )
-def test_an_objective_that_cannot_be(kind: dict[str, float], words: str) -> None:
+def test_an_objective_that_cannot_be(kind: dict[str, object], words: str) -> None:
     with pytest.raises(FitError, match=words):
         Objective(**kind)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from latentphys.learning.views import (
     full_view,
     gap_view,
     masked_view,
+    of_modality,
     single_view,
     subset_view,
     with_own_gaps,
@@ -115,7 +116,19 @@ def windows(make_batch: Callable[..., Batch]) -> Batch:
 
 def _own(batch: Batch, share: float = 0.5, reach: int = 0) -> Gaps:
     rng = torch.Generator().manual_seed(3)
-    return draw_gaps(batch, rng, share=share, shortest_s=0.5, reach={"ecg": reach, "resp": 0})
+    shares = {"ecg": share, "resp": share}
+    return draw_gaps(batch, rng, share=shares, shortest_s=0.5, reach={"ecg": reach, "resp": 0})
+
+
+def test_a_sensor_has_gaps_as_often_as_its_own_share_says(windows: Batch) -> None:
+    own = {"": 0.5, "resp": 0.0}
+    share = {name: of_modality(own, name) for name in ("ecg", "resp")}
+    assert share == {"ecg": 0.5, "resp": 0.0}
+    assert of_modality(0.3, "ecg") == 0.3
+    rng = torch.Generator().manual_seed(3)
+    gaps = draw_gaps(windows, rng, share=share, shortest_s=0.5, reach={"ecg": 0, "resp": 0})
+    assert torch.equal(gaps.hidden["ecg"], _own(windows).hidden["ecg"])
+    assert not gaps.hidden["resp"].any()
 
 
 def test_a_sensors_own_gaps_are_alike_and_of_every_length_everywhere(windows: Batch) -> None:
