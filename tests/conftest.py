@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pyro
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from latentphys.recordings.cohort import Cohort
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
+_BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,25 @@ def data_root() -> Path:
     if not (root / "bidmc").is_dir():
         pytest.skip(f"no recordings at {root}; set LATENTPHYS_DATA to their folder")
     return root
+
+
+@pytest.fixture(scope="session")
+def benchmark() -> Callable[[str], ModuleType]:
+    """Name -> the module of a benchmark, which sees its neighbours as when it is run."""
+
+    def module(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(
+            f"{name}_benchmark", _BENCHMARKS / f"{name}.py"
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        found = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(_BENCHMARKS))
+            spec.loader.exec_module(found)
+        return found
+
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
 
-def test_resplit_covers_exchangeable_people_at_the_level() -> None:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "coverage.py"
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+def test_resplit_covers_exchangeable_people_at_the_level(
+    benchmark: Callable[[str], ModuleType],
+) -> None:
+    module = benchmark("coverage")
     rng = np.random.default_rng(0)
     people = {}
     for k in range(14):

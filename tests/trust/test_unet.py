@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -19,15 +17,8 @@ RATE_HZ, SECONDS = 25.0, 40.0
 
 
 @pytest.fixture(scope="module")
-def unet() -> ModuleType:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "unet.py"
-    spec = importlib.util.spec_from_file_location("unet_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def unet(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("unet")
 
 
 def _signal(values: np.ndarray, channels: tuple[str, ...]) -> PreparedSignal:
