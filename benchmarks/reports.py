@@ -9,24 +9,31 @@ plain figures of the heart's beats and of each lead; and the training shares. No
 report of the people it is scored on; a machine's reports are left out (LUDB has none). Each is
 learned once and asked with 12 leads, three, and one. Intervals are over people, pooled over splits.
 
-Measured with 100 steps and 12 leads, seeds 0, 2 and 4 (1 and 3 are left out, see `one_split`):
+Measured by the command above, seeds 0, 1 and 2:
 
-    rhythm  answer            accuracy 0.72 [0.62, 0.81]  macro-F1 0.27 [0.21, 0.35]  log prob -0.83
-            training shares            0.71 [0.61, 0.80]           0.21 [0.19, 0.23]           -0.92
-            labels alone               0.71 [0.61, 0.80]           0.21 [0.19, 0.23]           -0.95
-            beats and leads            0.78 [0.69, 0.86]           0.43 [0.30, 0.55]           -0.69
-    axis    answer                     0.60 [0.49, 0.70]           0.30 [0.26, 0.41]           -1.19
-            training shares            0.37 [0.26, 0.49]           0.11 [0.08, 0.15]           -1.39
-            labels alone               0.30 [0.23, 0.38]           0.14 [0.10, 0.19]           -1.42
-            beats and leads            0.66 [0.55, 0.77]           0.42 [0.33, 0.57]           -0.88
+                                   12 leads                        3 leads           1 lead
+                        accuracy           macro-F1  log prob   acc  F1   log p   acc  F1   log p
+    rhythm  answer      0.82 [0.75, 0.89]  0.46       -0.64     .80  .44  -0.73   .81  .40  -0.69
+            beats, leads     0.77          0.35       -0.66     .78  .53  -0.77   .77  .44  -0.71
+            labels alone     0.73          0.21       -0.87     .73  .21  -0.86   .73  .21  -0.86
+            embedding        0.73          0.21       -0.88     .73  .21  -0.89   .73  .21  -0.90
+            shares      0.73 [0.64, 0.82]  0.21       -0.88     .73  .21  -0.88   .73  .21  -0.88
+    axis    answer      0.66 [0.56, 0.76]  0.40       -1.05     .50  .26  -1.30   .48  .23  -1.35
+            beats, leads     0.66          0.43       -0.91     .40  .20  -1.30   .43  .21  -1.36
+            labels alone     0.29          0.14       -1.40     .28  .14  -1.43   .24  .15  -1.43
+            embedding        0.39          0.16       -1.38     .42  .16  -1.38   .43  .17  -1.37
+            shares      0.39 [0.28, 0.50]  0.11       -1.37     .39  .11  -1.37   .39  .11  -1.37
 
-Of two people's ECGs, one's own makes one's report likelier in 79 % [74, 83] with 12 leads, 69 %
-[63, 74] with three, 68 % [63, 73] with one (before the emission read the state's spectrum and the
-shape of the leads: 48 % with 12). So the axis is told, the rhythm a little, and a probe of plain
-figures is ahead in both; what the probe of the embedding reads, a mean over time, holds neither.
-With three leads or one the axis is not told, and its probabilities are surer than they are right
-(-1.45 and -1.48): the temperature is that of 12 leads. The network of labels alone is hardly
-trained after 100 steps; with 600, before, it had been no better than the shares either.
+Calibration error of the answers: 0.07, 0.09 and 0.07 of rhythm, 0.12, 0.10 and 0.10 of the axis. Of
+two people's ECGs, one's own makes one's report likelier in 79 % [75, 83] with 12 leads, 69 % [64,
+74] with three, 67 % [62, 72] with one.
+
+What made the answers so: they start from how common a choice is, and add what the signals say
+beyond what they say of everyone, divided by a temperature, all learned with as few leads as are
+shown (`latentphys.inference.answers`). Before, with one temperature for the score itself, rhythm
+had macro-F1 0.27 with 12 leads and the axis log prob -1.45 with three. What the probe of the
+embedding reads, a mean over time, holds neither answer. The network of labels alone is hardly
+trained after 100 steps; with 600 it had been no better than the shares either.
 """
 
 from __future__ import annotations
