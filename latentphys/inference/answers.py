@@ -367,14 +367,8 @@ def _temperature_of(
     if not texts:
         return 1.0
     before = np.array(list(share.values()))
-    there = np.array(
-        [
-            [name in findings_in(text) if about == FINDINGS else name == answer_in(text, about)]
-            for text in texts
-            for name in share
-        ],
-        dtype=bool,
-    ).reshape(information.shape)
+    said = [findings_in(t) if about == FINDINGS else [answer_in(t, about)] for t in texts]
+    there = np.array([[name in each for name in share] for each in said], dtype=bool)
 
     def ranking_loss(t: float) -> float:
         p = _present(before, information, t)
