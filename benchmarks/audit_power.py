@@ -12,6 +12,15 @@ table of what is there is printed alone.
 Thresholds of the audits are part of the library, and were set before these seeds were looked at:
 the figures are of seeds from 100 up. Seeds that share a fit are not independent of one another:
 the intervals, Clopper and Pearson's (1934), leave that out and are too narrow by it.
+
+Measured (--seeds 20 --fits 3 --people 8 --minutes 0.8 --only
+identity,lag,dominance,collapse,leakage), power at full strength: gain as identity 0.95 [0.75,
+1.00]; an ignored PPG, erased lags, a collapsed model and copied recordings 1.00 [0.83, 1.00] each.
+Weaker: gain at a half 1.00, at a quarter 0.55; PPG's evidence at a hundredth 0.70, at a tenth 0;
+lags mixed to three quarters 1.00, to a half 0 (9 unsure); a guide at a tenth of its answer 0. No
+false alarm in 100 findings [0, 0.04]. The other audits were run on six of the cohorts: no false
+alarm but by doses of PR (4) and QT (1), which such small models follow to a half and to three
+quarters; gain as identity was found by its dose too, each time.
 """
 
 from __future__ import annotations

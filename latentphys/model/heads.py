@@ -5,7 +5,11 @@
     ordinal    P(y <= k) = sigmoid(theta_k - f)   theta increasing, the same for everybody
     survival   h(t) = h_0(t) e^f                  proportional hazards
 
-f is linear in h, the unit's features; h is pooled from q over the steps inside the unit.
+f is linear in h, the unit's features; h is pooled from q over the steps inside the unit. Among
+them is how fast the state goes to and fro, as breathing and the heart do, at any amplitude:
+
+    S(f) = mean_k P_k(f) / sum_f P_k(f),     P_k the periodogram of the mean of z_k, Hann window
+    rhythm_p = sum_f S(f)^p log f / sum_f S(f)^p,     over a band; p = 1, 2, 4 ever nearer its peak
 
 References:
     McCullagh (1980), Regression models for ordinal data.
@@ -30,6 +34,8 @@ from latentphys.model.networks import ByteDropout, StepPyramid
 TaskKind = Literal["number", "class", "ordinal", "survival"]
 TASK_KINDS: tuple[str, ...] = get_args(TaskKind)
 FIGURES = 4  # of each latent dimension
+BANDS_HZ = ((0.07, 0.8), (0.8, 4.0))  # of breathing, and of the heart
+POWERS = (1, 2, 4)
 TINY = 1e-6  # added to variances before a logarithm: a state at rest has one
 UNIT_SPREAD = 0.5413  # softplus of it is 1
 # Fewer sensors move the posterior's sd by tens of the spreads it had with all of them.
@@ -47,6 +53,7 @@ class HeadSpec:
         latent_dim: size of z.
         widths: of a network over steps, finest first; none for a head linear in figures of z.
         dropout: inside it.
+        rate_hz: steps a second, for rhythms; 0 for a head that is told none.
     """
 
     kind: TaskKind
@@ -54,6 +61,18 @@ class HeadSpec:
     latent_dim: int
     widths: tuple[int, ...] = ()
     dropout: float = 0.2
+    rate_hz: float = 0.0
+
+    @property
+    def bands(self) -> tuple[tuple[float, float], ...]:
+        """Those that steps are close enough to show, in cycles a step."""
+        inside = [(low, high) for low, high in BANDS_HZ if 2.0 * high <= self.rate_hz]
+        return tuple((low / self.rate_hz, high / self.rate_hz) for low, high in inside)
+
+    @property
+    def figures(self) -> int:
+        """How many figures of a unit there are."""
+        return FIGURES * self.latent_dim + len(POWERS) * len(self.bands)
 
     @property
     def outputs(self) -> int:
@@ -87,9 +106,9 @@ class TaskHead(nn.Module):
     """f of a unit from the posterior over its steps.
 
     The figures of each latent dimension are those of `FittedModel.embed`: the mean of the
-    posterior mean, its mean log sd, and the logs of how far and how fast the mean moves. With
-    `widths` a network over the posterior's steps adds its own mean and spread. Steps outside
-    the unit enter neither.
+    posterior mean, its mean log sd, and the logs of how far and how fast the mean moves; rhythms
+    of the whole state follow. With `widths` a network over the posterior's steps adds its own
+    mean and spread. Steps outside the unit enter neither.
 
     Args:
         spec: sizes and kind.
@@ -101,7 +120,7 @@ class TaskHead(nn.Module):
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
         self.spec = spec
-        figures = FIGURES * spec.latent_dim
+        figures = spec.figures
         self.register_buffer("centre", torch.zeros(figures))
         self.register_buffer("spread", torch.ones(figures))
         self.network: StepPyramid | None = None
@@ -121,7 +140,7 @@ class TaskHead(nn.Module):
             self.steps = nn.Parameter(torch.full((spec.classes - 2,), UNIT_SPREAD))
 
     def figures(self, steps: Tensor, inside: Tensor) -> Tensor:
-        """The figures of every latent dimension over a unit's steps, (row, 4 * latent).
+        """The figures of every latent dimension over a unit's steps, and rhythms, (row, figure).
 
         Args:
             steps: (row, step, 2 * latent), see `steps_of`.
@@ -135,7 +154,8 @@ class TaskHead(nn.Module):
         increment = torch.where(both.unsqueeze(-1), square, 0.0).sum(1) / count
         uncertain = _moments(log_sd, inside)[0]
         swing = [0.5 * torch.log(x + TINY) for x in (variation, increment)]
-        return torch.cat([centre, uncertain, *swing], dim=-1)
+        rhythms = [rhythm(mean, inside, band) for band in self.spec.bands]
+        return torch.cat([centre, uncertain, *swing, *rhythms], dim=-1)
 
     def standardise(self, figures: Tensor) -> None:
         """Take the figures' mean and spread over some rows for what they are compared with."""
@@ -154,7 +174,7 @@ class TaskHead(nn.Module):
         return Told(self.out(self.drop(h)), h)
 
     def of_figures(self, figures: Tensor) -> Told:
-        """f and h of a linear head from `figures`, (..., 4 * latent)."""
+        """f and h of a linear head from `figures`, (..., figure)."""
         h = self._standard(figures)
         return Told(self.out(h), h)
 
@@ -194,6 +214,31 @@ def _moments(x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     mean = torch.where(inside, x, 0.0).sum(1) / count
     away = torch.where(inside, (x - mean.unsqueeze(1)) ** 2, 0.0)
     return mean, away.sum(1) / count
+
+
+def rhythm(mean: Tensor, inside: Tensor, band: tuple[float, float]) -> Tensor:
+    """Where in a band the state's power lies, (row, power): mean log cycles a step by S^p.
+
+    Args:
+        mean: of z, (row, step, latent).
+        inside: (row, step) bool, the unit's steps.
+        band: least and largest frequency, cycles a step.
+    """
+    count = inside.sum(1, keepdim=True)
+    place = inside.cumsum(1) - 0.5
+    taper = torch.where(inside, torch.sin(math.pi * place / count) ** 2, 0.0).to(mean)
+    centre = _moments(mean, inside)[0]
+    away = torch.where(inside.unsqueeze(-1), mean - centre.unsqueeze(1), 0.0)
+    # Four times as long: the band's edges fall near a frequency for short units too.
+    length = 4 * mean.shape[1]
+    power = torch.fft.rfft(taper.unsqueeze(-1) * away, n=length, dim=1).abs().square()
+    share = (power / (power.sum(1, keepdim=True) + TINY)).mean(-1)
+    hertz = torch.arange(share.shape[1], device=mean.device, dtype=mean.dtype) / length
+    own = (hertz >= band[0]) & (hertz < band[1])
+    share, log_hertz = share[:, own] + TINY, hertz[own].log()
+    share = share / share.sum(1, keepdim=True)
+    found = [(share**p * log_hertz).sum(1) / (share**p).sum(1) for p in POWERS]
+    return torch.stack(found, dim=-1)
 
 
 def normal_of(f: Tensor) -> Normal:

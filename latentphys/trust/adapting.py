@@ -286,6 +286,7 @@ def _taught(
         len(targets.classes),
         fitted.model.spec.latent_dim,
         () if request.adapt == "frozen" else HEAD_WIDTHS,
+        rate_hz=fitted.model.spec.state_rate_hz,
     )
     torch.manual_seed(request.seed)
     head = TaskHead(spec)

@@ -108,6 +108,29 @@ def test_the_figures_are_those_of_an_embedding() -> None:
         np.testing.assert_allclose(found[k], _features(mean, sd), rtol=1e-6)
 
 
+def test_rhythms_are_told_at_any_amplitude_and_phase() -> None:
+    """A planted breath and a planted heart, in mixed dimensions, one of them at rest."""
+    head = TaskHead(HeadSpec("number", 0, 3, rate_hz=12.5)).double()
+    time, inside = torch.arange(375) / 12.5, torch.ones(1, 375, dtype=torch.bool)
+    for breath, heart in ((0.2, 1.1), (0.3, 1.6)):
+        slow, fast = (torch.sin(2 * math.pi * hz * time + 1.0) for hz in (breath, heart))
+        z = torch.stack([3.0 * slow + fast, 0.1 * fast - 0.05 * slow, 0.0 * slow], -1)[None]
+        steps = torch.cat([z, torch.zeros_like(z)], -1).double()
+        told = head.figures(steps, inside)[0, -6:].view(2, 3).exp() * 12.5
+        assert told[0, 2] == pytest.approx(breath, rel=0.02)
+        assert told[1, 2] == pytest.approx(heart, rel=0.02)
+        assert (told[0, 0] - breath).abs() > (told[0, 2] - breath).abs()  # p = 4 is nearest
+    beyond = inside.clone()
+    beyond[:, 300:] = False
+    changed = torch.where(beyond.unsqueeze(-1), steps, 1e3)
+    torch.testing.assert_close(head.figures(changed, beyond), head.figures(steps, beyond))
+    one = torch.zeros_like(inside)
+    one[:, 7] = True
+    assert head.figures(steps, one).isfinite().all()
+    slow_clock = TaskHead(HeadSpec("number", 0, 3, rate_hz=1.0 / 30.0))
+    assert len(slow_clock.centre) == 12
+
+
 def test_numbers_are_gaussian_and_beta_moves_gradients_alone() -> None:
     f = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     y = torch.randn(5, dtype=torch.float64)
