@@ -36,6 +36,8 @@ TASK_KINDS: tuple[str, ...] = get_args(TaskKind)
 FIGURES = 4  # of each latent dimension
 BANDS_HZ = ((0.07, 0.8), (0.8, 4.0))  # of breathing, and of the heart
 POWERS = (1, 2, 4)
+# The figures of latent dimensions know every person apart, and so learn a few people by heart.
+FIGURES_DROPOUT = 0.8
 TINY = 1e-6  # added to variances before a logarithm: a state at rest has one
 UNIT_SPREAD = 0.5413  # softplus of it is 1
 # Fewer sensors move the posterior's sd by tens of the spreads it had with all of them.
@@ -131,6 +133,7 @@ class TaskHead(nn.Module):
             # Without it features and the errors they cause drive one another up.
             self.level = nn.LayerNorm(spec.widths[0])
             self.hidden = nn.Linear(figures + 2 * spec.widths[0], width)
+        self.drop_figures = ByteDropout(0.0 if spec.widths else FIGURES_DROPOUT)
         self.drop = ByteDropout(spec.dropout if spec.widths else 0.0)
         self.out = nn.Linear(width, spec.outputs)
         nn.init.zeros_(self.out.weight)  # a new head says what is true of everybody
@@ -176,7 +179,9 @@ class TaskHead(nn.Module):
     def of_figures(self, figures: Tensor) -> Told:
         """f and h of a linear head from `figures`, (..., figure)."""
         h = self._standard(figures)
-        return Told(self.out(h), h)
+        dimensions = FIGURES * self.spec.latent_dim
+        heard = [self.drop_figures(h[..., :dimensions]), h[..., dimensions:]]
+        return Told(self.out(torch.cat(heard, dim=-1)), h)
 
     def _standard(self, figures: Tensor) -> Tensor:
         """In spreads of what it was taught with; beyond that a head does not extrapolate."""
