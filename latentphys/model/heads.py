@@ -234,8 +234,8 @@ def rhythm(mean: Tensor, inside: Tensor, band: tuple[float, float]) -> Tensor:
     taper = torch.where(inside, torch.sin(math.pi * place / count) ** 2, 0.0).to(mean)
     centre = _moments(mean, inside)[0]
     away = torch.where(inside.unsqueeze(-1), mean - centre.unsqueeze(1), 0.0)
-    # Four times as long: the band's edges fall near a frequency for short units too.
-    length = 4 * mean.shape[1]
+    # So long that a band holds several frequencies of the shortest unit too.
+    length = max(4 * mean.shape[1], math.ceil(1.0 / band[0]))
     power = torch.fft.rfft(taper.unsqueeze(-1) * away, n=length, dim=1).abs().square()
     share = (power / (power.sum(1, keepdim=True) + TINY)).mean(-1)
     hertz = torch.arange(share.shape[1], device=mean.device, dtype=mean.dtype) / length

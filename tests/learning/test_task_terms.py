@@ -127,6 +127,7 @@ def test_rhythms_are_told_at_any_amplitude_and_phase() -> None:
     one = torch.zeros_like(inside)
     one[:, 7] = True
     assert head.figures(steps, one).isfinite().all()
+    assert head.figures(steps[:, :3], inside[:, :3]).isfinite().all()
     slow_clock = TaskHead(HeadSpec("number", 0, 3, rate_hz=1.0 / 30.0))
     assert len(slow_clock.centre) == 12
 
