@@ -70,6 +70,14 @@ def test_an_absent_cine_is_imputed_and_changes_nothing(cohort: Cohort, fitted: F
     np.testing.assert_array_equal(rows, fitted.embed(Cohort([blank]), unit="record"))
 
 
+def test_an_audit_says_that_it_does_not_look_at_images(fitted: FittedModel) -> None:
+    new = simulate(2, 0.3, seed=16, absent=0.0, cine_rate_hz=20.0).keep("ecg", "cine")
+    audit = fitted.audit(new.prefixed("new_"), only=["collapse"], draws=1)
+    assert audit.about["sensors"] == "ecg"
+    assert audit.about["not looked at"] == "cine"
+    assert "not looked at: cine" in audit.to_html()
+
+
 def test_frames_of_another_rate_and_size_are_the_same_modality(
     cohort: Cohort, fitted: FittedModel
 ) -> None:

@@ -82,8 +82,14 @@ class Case:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The model's sensors."""
-        return self.fitted.names
+        """The model's sensors whose samples lie along a curve."""
+        return tuple(name for name in self.fitted.names if name not in self.images)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The model's image sequences, which no audit looks at."""
+        sensors = self.fitted.model.spec.sensors.items()
+        return tuple(name for name, sensor in sensors if sensor.grid is not None)
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:

@@ -65,12 +65,13 @@ def audit_cohort(fitted: Fitted, cohort: Cohort, request: Request) -> Audit:
     case = Case(fitted, cohort, request.training, dict(request.labels or {}), draws, seed)
     if not case.records:
         raise CohortError(
-            f"an audit needs records with a sensor of the model, {listed(fitted.names)}; these "
+            f"an audit needs records with a sensor of the model, {listed(case.names)}; these "
             f"have {listed(cohort.modalities)}. Look at cohort.table()."
         )
     findings = [finding for name in AUDITS if name in chosen for finding in AUDITS[name](case)]
     about = {
-        "sensors": listed(fitted.names),
+        "sensors": listed(case.names),
+        **({"not looked at": listed(case.images)} if case.images else {}),
         "people": len(case.subjects),
         "records": len(case.records),
         "draws": draws,
