@@ -24,9 +24,10 @@ and 0.27, the nearest ECG's moment -0.13 and -1.53; 90 % intervals cover 0.88. R
     both                    0.58 [0.43, 0.70]    0.68 [0.57, 0.78]    0.57 [0.33, 0.71]
     ECG, untrained          0.51 [0.29, 0.66]    0.49 [0.35, 0.61]    0.43 [0.25, 0.59]
 
-with intervals that cover 0.70 to 0.95. So the translation is learned, and that learning both sensors
-together tells more of one of them than learning it alone is not seen. Contractility is not told
-(R2 below 0). After 200 steps the translation stands nearly still (0.03 of frames, 0.08 of motion).
+with intervals that cover 0.70 to 0.95. So the translation is learned, and that learning both
+sensors together tells more of one of them than learning it alone is not seen. Contractility is not
+told (R2 below 0). After 200 steps the translation stands nearly still (0.03 of frames, 0.08 of
+motion).
 """
 
 from __future__ import annotations
