@@ -81,9 +81,11 @@ def trained(train: Cohort, seed: int) -> Mapping[str, tuple[Recipe, Cohort]]:
 def asked(found: Evaluation) -> dict[str, xr.Dataset]:
     """Row -> value (predictor, score, subject) and coverage (predictor, level, subject)."""
     whole, gaps, missing = found["subset"], found["gap_s"], found["missing"]
-    absent: dict[int, list[str]] = {1: [], 2: []}
-    for label in whole.subset.values:
-        absent.setdefault(len(SENSORS) - len(str(label).split("+")), []).append(str(label))
+    labels = [str(label) for label in whole.subset.values]
+    absent = {
+        count: [label for label in labels if len(SENSORS) - len(label.split("+")) == count]
+        for count in (1, 2)
+    }
     rows = {
         "one sensor absent": whole.sel(subset=absent[1]).mean("subset"),
         "two sensors absent": whole.sel(subset=absent[2]).mean("subset"),
