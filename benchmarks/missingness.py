@@ -13,6 +13,24 @@ and 90 % of the time), and loss that depends on the values lost. Across, the sam
 and, on the same people and samples, the mean of training, linear interpolation and a Kalman
 smoother. CRPS in standard deviations of the sensor, mean over ECG, PPG and respiration; then how
 often 90 % intervals cover. Brackets are 95 % over the people the models have not seen.
+
+Measured on BIDMC, three seeds, 400 steps (--steps 400 --seeds 0,1,2), CRPS and what intervals cover:
+
+                          elbo         default      sensors      bursts     mean  linear  Kalman
+    one sensor absent   0.65  52 %   0.49  91 %   0.52  90 %   0.54  89 %   0.56     -     0.58
+    two sensors absent  0.62  58 %   0.52  90 %   0.53  90 %   0.54  90 %   0.56     -     0.57
+    gap of 4 s          0.66  40 %   0.44  88 %   0.48  85 %   0.53  83 %   0.55   0.77    0.51
+    bursts 0.3          0.65  42 %   0.45  88 %   0.47  86 %   0.52  85 %   0.55   0.72    0.48
+    bursts 0.6          0.65  43 %   0.47  89 %   0.48  87 %   0.53  86 %   0.56   0.72    0.49
+    bursts 0.9          0.64  44 %   0.49  90 %   0.49  89 %   0.53  88 %   0.56   0.71    0.49
+    by artefact         0.82  36 %   0.54  82 %   0.59  78 %   0.66  75 %   0.66   0.83    0.60
+    by amplitude        1.72  11 %   1.26  30 %   1.27  30 %   1.42  24 %   1.57   0.72    0.86
+
+A model that training never took a sensor from is worse than the mean wherever one is missing, and
+far surer than it may be. Recordings that lack half of their sensors cost little, most where little
+is missing when asked; recordings lost in bursts of two seconds cost more, for filters and heart
+beats need longer runs. Beyond what training removes nothing breaks; what does is loss by value: no
+model that takes loss for chance knows that what is missing was large.
 """
 
 from __future__ import annotations
