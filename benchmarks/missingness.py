@@ -14,7 +14,7 @@ and, on the same people and samples, the mean of training, linear interpolation 
 smoother. CRPS in standard deviations of the sensor, mean over ECG, PPG and respiration; then how
 often 90 % intervals cover. Brackets are 95 % over the people the models have not seen.
 
-Measured on BIDMC, three seeds, 400 steps (--steps 400 --seeds 0,1,2), CRPS and what intervals cover:
+Measured on BIDMC (--steps 400 --seeds 0,1,2), CRPS and what intervals cover:
 
                           elbo         default      sensors      bursts     mean  linear  Kalman
     one sensor absent   0.65  52 %   0.49  91 %   0.52  90 %   0.54  89 %   0.56     -     0.58
@@ -27,10 +27,11 @@ Measured on BIDMC, three seeds, 400 steps (--steps 400 --seeds 0,1,2), CRPS and 
     by amplitude        1.72  11 %   1.26  30 %   1.27  30 %   1.42  24 %   1.57   0.72    0.86
 
 A model that training never took a sensor from is worse than the mean wherever one is missing, and
-far surer than it may be. Recordings that lack half of their sensors cost little, most where little
-is missing when asked; recordings lost in bursts of two seconds cost more, for filters and heart
-beats need longer runs. Beyond what training removes nothing breaks; what does is loss by value: no
-model that takes loss for chance knows that what is missing was large.
+its intervals are far too narrow. Recordings that lack half of their sensors cost little, most where
+little is missing when asked; recordings lost in bursts of two seconds cost more, perhaps since
+filters and the context of a beat want longer runs. Beyond what training removes nothing breaks;
+what does is loss by value: a model that takes loss for chance does not know that what is missing
+was large.
 """
 
 from __future__ import annotations
