@@ -12,6 +12,21 @@ pretraining     probes of the embedding beside those of the untrained network an
 
 CRPS of people the model has not seen, in standard deviations of the sensor; the difference to the
 default is over the same people, its interval over resampled people of all seeds.
+
+Measured on BIDMC, one split (--steps 400 --seeds 0 --seconds 120 --only
+no_cross,no_miss,narrow,half,never_resp), CRPS of the PPG from ECG and respiration, of the PPG from
+the ECG, of respiration from ECG and PPG; what each change adds:
+
+    default      0.432                    0.435                    0.562
+    no_cross    +0.260 [0.213, 0.302]    +0.164 [0.107, 0.213]    +0.207 [0.179, 0.238]
+    no_miss     -0.003 [-0.005, -0.002]  -0.004 [-0.008, -0.001]  -0.003 [-0.009, 0.002]
+    narrow      +0.082 [0.050, 0.110]    +0.046 [0.012, 0.081]    -0.004 [-0.013, 0.006]
+    half        +0.046 [0.017, 0.073]    +0.015 [-0.011, 0.043]   +0.007 [-0.018, 0.032]
+    never_resp                           -0.051 [-0.080, -0.027]
+
+So the cross-modal term is what imputes; then comes width, then people; and after as few steps the
+pulse pays for respiration. Pretraining: a probe of the embedding tells the heart rate with R2 0.39
+[-2.33, 0.53] (untrained -0.19, raw features -0.18) and no breathing rate (-0.28), of nine people.
 """
 
 from __future__ import annotations
