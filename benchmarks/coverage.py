@@ -23,6 +23,7 @@ at most over the 15 patterns at 50, 80, 90 and 95 %
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,6 @@ from numpy.typing import NDArray
 from latentphys.api import fit, load, read
 from latentphys.fitted import FittedModel
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.record import Record
 from latentphys.trust.calibration import Key, key_of
 from latentphys.trust.conformal import GUARANTEES, Guarantee, SubjectConformal
 from latentphys.trust.held_out import GAPS_S, Fitted, scored
@@ -58,7 +58,7 @@ def models_of(options: argparse.Namespace, cohort: Cohort) -> dict[int, tuple[Fi
     found = {}
     for seed in options.seeds:
         train, rest = cohort.split(test=options.unseen, seed=seed)
-        rest = Cohort([middle(record, options.seconds) for record in rest])
+        rest = Cohort([record.middle(options.seconds) for record in rest])
         place = None if options.models is None else options.models / str(seed)
         if place is not None and place.is_dir():
             model = load(place)
@@ -72,14 +72,6 @@ def models_of(options: argparse.Namespace, cohort: Cohort) -> dict[int, tuple[Fi
         )
         found[seed] = model, rest
     return found
-
-
-def middle(record: Record, seconds: float | None) -> Record:
-    """The middle of a recording; all of it without a length."""
-    if seconds is None or seconds >= record.duration_s:
-        return record
-    start = 0.5 * (record.duration_s - seconds)
-    return record.crop(start, start + seconds)
 
 
 def people_of(model: FittedModel, rest: Cohort, draws: int) -> dict[Key, dict[str, Person]]:
@@ -225,7 +217,9 @@ def main() -> None:
     parser.add_argument("--guarantee", choices=list(GUARANTEES), default="leave_one_out")
     parser.add_argument("--splits", type=int, default=200, help="of the unseen people")
     parser.add_argument("--draws", type=int, default=32)
-    parser.add_argument("--seconds", type=float, help="of the middle of each unseen recording")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="of the middle of each unseen recording"
+    )
     parser.add_argument("--models", type=Path, help="folder to keep the fits in")
     options = parser.parse_args()
     cohort = read(options.data).keep(*SENSORS)

@@ -83,7 +83,8 @@ def beside_mean_beat(
 ) -> dict[str, dict[str, float]]:
     """Others' mean beat at every beat of the heart; and, an oracle, the person's own."""
     others = MeanBeat.fit(known, beats, question.target)
-    own = {r.record: others.own(r) for r in unseen if {question.target, "ecg"} <= set(r.signals)}
+    unseen = [r for r in unseen if {question.target, "ecg"} <= set(r.signals)]
+    own = {record.record: others.own(record) for record in unseen}
     return {
         "mean beat": score_predictor(others.predict, unseen, question),
         "own beat (oracle)": score_predictor(

@@ -122,13 +122,7 @@ def people(options: argparse.Namespace, seed: int) -> tuple[Cohort, Cohort]:
         new = simulate(8, 1.0, 200 + seed, absent=0.0).keep(*SENSORS).prefixed("new_")
         return simulate(16, 2.0, 100 + seed, absent=0.0).keep(*SENSORS), new
     train, test = read(options.data).keep(*SENSORS).split(test=0.2, seed=seed)
-    return train, Cohort([middle(r, options.seconds) for r in test if len(r.modalities) == 3])
-
-
-def middle(record: Record, seconds: float) -> Record:
-    """The middle of a recording."""
-    start = max(0.0, 0.5 * (record.duration_s - seconds))
-    return record.crop(start, min(start + seconds, record.duration_s))
+    return train, Cohort([r.middle(options.seconds) for r in test if len(r.modalities) == 3])
 
 
 def cell(values: Array) -> str:

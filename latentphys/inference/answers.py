@@ -253,20 +253,23 @@ def learn_answers(
         [record for record in side if reader.name in record.texts] for side in (training, held_out)
     )
     shares = _shares(reader, own)
-    every = max(1, -(-len(own) // MOST_RECORDS))
     sensors = tuple(model.spec.sensors)
+    every = max(1, -(-len(own) // MOST_RECORDS))
+    looked_at = [
+        [(record, _channels(record, sensors)) for record in side] for side in (own[::every], checks)
+    ]
+    texts = [record.texts[reader.name] for record in checks]
     references = {}
-    for count in _counts(own, sensors):
+    for count in _counts([len(channels) for _, channels in looked_at[0]]):
         shown, asked = (
-            _all_scores(model, reader, _showing(side, sensors, count), shares, window_s)
-            for side in (own[::every], checks)
+            _all_scores(model, reader, _showing(side, count), shares, window_s)
+            for side in looked_at
         )
         marginals = {about: _log_mean(found) for about, found in shown.items()}
-        texts = [record.texts[reader.name] for record in checks]
         references[count] = Reference(
             {
-                about: dict(zip(shares[about], own.tolist(), strict=True))
-                for about, own in marginals.items()
+                about: dict(zip(shares[about], found.tolist(), strict=True))
+                for about, found in marginals.items()
             },
             {
                 about: _temperature_of(about, shares[about], found - marginals[about], texts)
@@ -300,25 +303,24 @@ def _channels(record: PreparedRecord, given: Sequence[str]) -> list[tuple[str, i
     for name in given:
         if name in record.signals:
             values = record.signals[name].values
-            seen = np.isfinite(values).reshape(len(values), -1).any(axis=1)
+            seen = np.isfinite(values).any(axis=1)
             found += [(name, k) for k in np.flatnonzero(seen).tolist()]
     return found
 
 
-def _counts(records: Sequence[PreparedRecord], sensors: Sequence[str]) -> list[int]:
-    """One channel, some, and as many as a record has."""
-    most = max((len(_channels(record, sensors)) for record in records), default=1)
-    return sorted({round(x) for x in np.geomspace(1, max(1, most), REFERENCES).tolist()})
+def _counts(channels: Sequence[int]) -> list[int]:
+    """One channel, some, and as many as the record with the most of them has."""
+    most = max([1, *channels])
+    return sorted({round(x) for x in np.geomspace(1, most, REFERENCES).tolist()})
 
 
 def _showing(
-    records: Sequence[PreparedRecord], sensors: Sequence[str], count: int
+    records: Sequence[tuple[PreparedRecord, list[tuple[str, int]]]], count: int
 ) -> list[PreparedRecord]:
-    """The records with so many of their channels, chosen at random, and the others not observed."""
+    """Records with so many of their channels, chosen at random, and the others not observed."""
     rng = np.random.default_rng(count)
     found = []
-    for record in records:
-        channels = _channels(record, sensors)
+    for record, channels in records:
         kept = {channels[k] for k in rng.permutation(len(channels))[:count]}
         signals = dict(record.signals)
         for name, k in channels:

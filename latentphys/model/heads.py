@@ -157,8 +157,10 @@ class TaskHead(nn.Module):
         increment = torch.where(both.unsqueeze(-1), square, 0.0).sum(1) / count
         uncertain = _moments(log_sd, inside)[0]
         swing = [0.5 * torch.log(x + TINY) for x in (variation, increment)]
-        rhythms = [rhythm(mean, inside, band) for band in self.spec.bands]
-        return torch.cat([centre, uncertain, *swing, *rhythms], dim=-1)
+        told = [centre, uncertain, *swing]
+        if self.spec.bands:
+            told.append(rhythms(mean, inside, self.spec.bands))
+        return torch.cat(told, dim=-1)
 
     def standardise(self, figures: Tensor) -> None:
         """Take the figures' mean and spread over some rows for what they are compared with."""
@@ -221,13 +223,18 @@ def _moments(x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     return mean, away.sum(1) / count
 
 
-def rhythm(mean: Tensor, inside: Tensor, band: tuple[float, float]) -> Tensor:
-    """Where in a band the state's power lies, (row, power): mean log cycles a step by S^p.
+def rhythms(mean: Tensor, inside: Tensor, bands: Sequence[tuple[float, float]]) -> Tensor:
+    """Where in each band the state's power lies: mean log cycles a step by S^p.
+
+    The periodogram is taken once for all bands.
 
     Args:
         mean: of z, (row, step, latent).
         inside: (row, step) bool, the unit's steps.
-        band: least and largest frequency, cycles a step.
+        bands: least and largest frequency of each, cycles a step, the slowest first.
+
+    Returns:
+        (row, band * power).
     """
     count = inside.sum(1, keepdim=True)
     place = inside.cumsum(1) - 0.5
@@ -235,14 +242,16 @@ def rhythm(mean: Tensor, inside: Tensor, band: tuple[float, float]) -> Tensor:
     centre = _moments(mean, inside)[0]
     away = torch.where(inside.unsqueeze(-1), mean - centre.unsqueeze(1), 0.0)
     # So long that a band holds several frequencies of the shortest unit too.
-    length = max(4 * mean.shape[1], math.ceil(1.0 / band[0]))
+    length = max(4 * mean.shape[1], math.ceil(1.0 / bands[0][0]))
     power = torch.fft.rfft(taper.unsqueeze(-1) * away, n=length, dim=1).abs().square()
     share = (power / (power.sum(1, keepdim=True) + TINY)).mean(-1)
     hertz = torch.arange(share.shape[1], device=mean.device, dtype=mean.dtype) / length
-    own = (hertz >= band[0]) & (hertz < band[1])
-    share, log_hertz = share[:, own] + TINY, hertz[own].log()
-    share = share / share.sum(1, keepdim=True)
-    found = [(share**p * log_hertz).sum(1) / (share**p).sum(1) for p in POWERS]
+    found = []
+    for low, high in bands:
+        own = (hertz >= low) & (hertz < high)
+        inner, log_hertz = share[:, own] + TINY, hertz[own].log()
+        inner = inner / inner.sum(1, keepdim=True)
+        found += [(inner**p * log_hertz).sum(1) / (inner**p).sum(1) for p in POWERS]
     return torch.stack(found, dim=-1)
 
 

@@ -242,6 +242,17 @@ class Record:
             truth=None if self.truth is None else _cut(self.truth, start_s, stop),
         )
 
+    def middle(self, length_s: float) -> "Record":
+        """So many seconds from the middle of it; all of it where it is no longer.
+
+        Raises:
+            RateError: no length, or one that leaves a signal no sample.
+        """
+        if length_s >= self.duration_s:
+            return self
+        start = 0.5 * (self.duration_s - length_s)
+        return self.crop(start, start + length_s)
+
     @classmethod
     def from_arrays(
         cls,

@@ -162,6 +162,17 @@ def test_crops_outside_are_refused(span: tuple[float, float]) -> None:
         make().crop(*span)
 
 
+def test_the_middle_is_as_far_from_either_end() -> None:
+    record = Record.from_arrays({"ecg": (np.arange(100.0), 10.0)}, subject="s")
+    part = record.middle(4.0)
+    assert part.duration_s == pytest.approx(4.0)
+    np.testing.assert_array_equal(part.signals["ecg"].values[0], np.arange(30.0, 70.0))
+    assert record.middle(10.0) is record
+    assert record.middle(np.inf) is record
+    with pytest.raises(RateError, match="crop takes"):
+        record.middle(0.0)
+
+
 def test_a_crop_that_loses_a_slow_signal_is_refused() -> None:
     with pytest.raises(RateError, match="leaves spo2 of record 's01' without a sample"):
         make().crop(0.1, 0.9)

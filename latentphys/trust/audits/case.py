@@ -55,7 +55,7 @@ class Case:
             names = [name for name in record.modalities if name in self.names]
             if not names:
                 continue
-            kept = _middle(record.keep(*names))
+            kept = record.keep(*names).middle(LONGEST_S)
             if seen := observed(self.fitted.prepare(kept), self.names):
                 found.append((kept, seen))
         return tuple(found)
@@ -168,13 +168,6 @@ def summarised(x: Array, size: int) -> Array:
         steps = 0.5 * np.log(_mean(np.diff(part, axis=1) ** 2) + TINY)
         rows.append(np.concatenate([_mean(part), swing, steps]))
     return np.stack(rows)
-
-
-def _middle(record: Record) -> Record:
-    if record.duration_s <= LONGEST_S:
-        return record
-    start = (record.duration_s - LONGEST_S) / 2.0
-    return record.crop(start, start + LONGEST_S)
 
 
 def _mean(x: Array) -> Array:
