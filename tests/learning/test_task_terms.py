@@ -97,6 +97,21 @@ def test_a_head_does_not_extrapolate() -> None:
     assert float(head.of_figures(figures).h.abs().max()) < MOST_AWAY
 
 
+def test_a_linear_head_forgets_figures_of_dimensions_and_no_rhythm() -> None:
+    head = TaskHead(HeadSpec("number", 0, 3, rate_hz=12.5)).double()
+    figures = torch.randn(200, 18, dtype=torch.float64)
+    heard = {}
+    for name, columns in (("dimensions", slice(0, 12)), ("rhythms", slice(12, 18))):
+        with torch.no_grad():
+            head.out.weight.zero_()
+            head.out.weight[:, columns] = 1.0
+        heard[name] = [head.train(on).of_figures(figures).f[:, 0] for on in (True, False)]
+    torch.testing.assert_close(*heard["rhythms"])
+    training, asked = heard["dimensions"]
+    assert (training - asked).abs().min() > 0.0
+    assert float((training == 0.0).double().mean()) == pytest.approx(0.8**12, abs=0.06)
+
+
 def test_the_figures_are_those_of_an_embedding() -> None:
     from latentphys.inference.embedding import _features
 
