@@ -37,7 +37,8 @@ from latentphys.preparation.windows import WindowIndex
 from latentphys.recipes.catalogue import Recipe, recipe
 from latentphys.recordings.record import Record
 
-Roll = NDArray[np.float64]
+Array = NDArray[np.float64]
+Roll = Array
 NOTES = [f"key_{k + 1}" for k in range(88)]
 
 
@@ -95,26 +96,30 @@ def stream(records: Sequence[PreparedRecord], size: int, seed: int) -> Iterator[
 
 
 @torch.no_grad()
-def bounds(
-    model: StateSpaceModel, batches: Sequence[Batch], draws: int = 50
-) -> tuple[float, float, float]:
-    """-ELBO, its KL and the importance-weighted bound of `draws` draws, in nats a step."""
+def nats(model: StateSpaceModel, batches: Sequence[Batch], draws: int = 50) -> Array:
+    """-ELBO, its KL, the importance-weighted bound of `draws` draws, and steps: a row a chorale."""
     torch.manual_seed(1)
-    nats, steps = np.zeros(3), 0
+    found = []
     for batch in batches:
         evidence = model.evidence(batch)
         q, prior = model.guide_of(evidence), model.prior(batch)
-        weights = []
+        sums, weights = torch.zeros(len(batch), 2), []
         for _ in range(draws):
             z = q.rsample()
             parts = elbo(model, batch, evidence, q, z)
-            nats[0] -= float(parts.value.sum()) * batch.steps / draws
-            nats[1] += float(parts.kl_state.sum()) * batch.steps / draws
+            sums += torch.stack([-parts.value, parts.kl_state], -1) * batch.steps / draws
             reached = parts.log_likelihood["notes"] * batch.steps
             weights.append(reached + prior.log_prob(z) - q.log_prob(z))
-        nats[2] -= float((torch.logsumexp(torch.stack(weights), 0) - math.log(draws)).sum())
-        steps += len(batch) * batch.steps
-    bound, kl, weighted = (nats / steps).tolist()
+        weighted = math.log(draws) - torch.logsumexp(torch.stack(weights), 0)
+        steps = torch.full((len(batch),), float(batch.steps))
+        found.append(torch.cat([sums, torch.stack([weighted, steps], -1)], -1))
+    return torch.cat(found).double().numpy()
+
+
+def bounds(model: StateSpaceModel, batches: Sequence[Batch]) -> tuple[float, float, float]:
+    """-ELBO, its KL and the importance-weighted bound, in nats a step of all chorales."""
+    sums = nats(model, batches).sum(0)
+    bound, kl, weighted = (sums[:3] / sums[3]).tolist()
     return bound, kl, weighted
 
 
@@ -140,9 +145,11 @@ def markov(train: Sequence[Roll], test: Sequence[Roll]) -> float:
     return total / steps
 
 
-def learn(minutes: float | None, steps: int | None, seed: int) -> FittedModel:
-    """The recipe fitted to the training chorales, its best state chosen on the validation ones."""
-    chosen = recipe("dmm")
+def learn(
+    minutes: float | None, steps: int | None, seed: int, chosen: Recipe | None = None
+) -> FittedModel:
+    """A recipe ("dmm") fitted to the training chorales, the best state by the validation ones."""
+    chosen = chosen or recipe("dmm")
     ready = {part: prepared(chorales(part), part, chosen) for part in ("train", "valid")}
     torch.manual_seed(seed)
     sensors = sensors_of(ready["train"], chosen.state_rate_hz, chosen.preprocessing.plans)

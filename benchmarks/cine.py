@@ -43,13 +43,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from rows.tally import Array, Tally, explained, share, table
+from rows.tally import Array, Tally, explained, share, spreads, table
 from rows.windows import mean_of
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
@@ -57,7 +56,6 @@ from latentphys.preparation.beats import beat_times
 from latentphys.recordings.record import Record
 from latentphys.trust.held_out import untrained
 
-FARTHEST = 4.0
 ASKED = ("ejection_fraction", "myocardial_mass", "end_diastolic_volume", "contractility")
 PHASES, AROUND_S, LEVEL, DRAWS = 16, 0.5, 0.9, 8
 # predictor or model -> column -> tally
@@ -149,12 +147,8 @@ def probe(
     test: tuple[Array, Array, list[str]],
     row: dict[str, Tally],
 ) -> None:
-    """Ridge regression on some people; its errors on others, and whether its intervals cover.
-
-    Beyond FARTHEST spreads of what it was taught with it does not extrapolate.
-    """
-    near = FunctionTransformer(np.clip, kw_args={"a_min": -FARTHEST, "a_max": FARTHEST})
-    probe = make_pipeline(StandardScaler(), near, RidgeCV(alphas=np.logspace(-2, 5, 15)))
+    """Ridge regression on some people; its errors on others, and whether its intervals cover."""
+    probe = make_pipeline(spreads(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
     x, y, groups = train
     held = cross_val_predict(probe, x, y, groups=groups, cv=GroupKFold(5))
     off = np.sort(np.abs(y - held))

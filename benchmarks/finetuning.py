@@ -53,7 +53,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rows.tally import Tally, share, table
+from rows.tally import Tally, share, spreads, table
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
@@ -148,11 +148,10 @@ def probed(fit: FittedModel, train: lp.Cohort, test: lp.Cohort) -> Sums:
     """Ridge regression on the embedding of epochs, taught with every sensor."""
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     y = np.concatenate([rates(record, "breath_1") for record in train])
     x, kept = fit.embed(train, unit="epoch").values, np.isfinite(y)
-    probe = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
+    probe = make_pipeline(spreads(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
     probe.fit(x[kept], y[kept])
 
     def told(record: lp.Record, given: tuple[str, ...]) -> Array:

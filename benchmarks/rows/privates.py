@@ -1,7 +1,8 @@
 """PhysioOmni: shared and private latents against shared ones, codes against none, on every subset.
 
 Simulated nights; sleep stage of unseen people by a linear probe trained with every sensor (plain)
-or on every subset (resilient).
+or on every subset (resilient), and by the fine-tuned model, its head asked of random subsets at
+every step (resilient) or of every sensor (plain).
 """
 
 from __future__ import annotations
@@ -11,43 +12,89 @@ from itertools import combinations
 import numpy as np
 
 import latentphys as lp
-from rows.tally import Tally, macro_f1, probe_class
+from latentphys.fitted import FittedModel
+from rows.tally import Tally, count_confusions, macro_f1, probe_class
 from rows.windows import commonest, embedded, labelled, nights_of
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
-CLOCK_HZ = 4.0
+CLOCK_HZ, TUNING_STEPS = 4.0, 200
 NO_CODES = {"codes": 0.0}
+OWN = "shared and private"
 WAYS = {
-    "shared and private": lp.recipe("physioomni"),
+    OWN: lp.recipe("physioomni"),
     "no codes": lp.recipe("physioomni", model={"codes": 0}, objective=NO_CODES),
     "shared alone, no codes": lp.recipe(
         "physioomni", model={"codes": 0, "private_dim": 0}, objective=NO_CODES
     ),
     "statespace": lp.recipe("statespace", state_rate_hz=CLOCK_HZ, window_s=30.0),
 }
+TUNED = (OWN, "statespace")
+Rows = dict[str, dict[str, Tally]]
 
 
-def run(
-    seeds: int, steps: int, subjects: int = 18, minutes: float = 30.0
-) -> dict[str, dict[str, Tally]]:
+def run(seeds: int, steps: int, subjects: int = 18, minutes: float = 30.0) -> Rows:
     """Macro-F1 by how many sensors are given, over all their subsets."""
-    rows: dict[str, dict[str, Tally]] = {}
+    rows: Rows = {}
     for seed in range(seeds):
         train, test = nights_of(300 + seed, SENSORS, subjects, minutes, seed)
         for name, chosen in WAYS.items():
             fit = lp.fit(train, recipe=chosen, steps=steps, seed=seed, progress=False)
-            y, _ = labelled(fit, train, commonest("stage"))
-            truth, people = labelled(fit, test, commonest("stage"))
-            people = [f"{seed}/{who}" for who in people]
-            learned = {given: embedded(fit, train, given) for given in SUBSETS}
-            asked = {given: embedded(fit, test, given) for given in SUBSETS}
-            everything = np.concatenate(list(learned.values())), np.tile(y, len(SUBSETS))
-            for probe, taught in {"plain": (learned[SENSORS], y), "resilient": everything}.items():
-                row = rows.setdefault(f"{name}, {probe} probe", {})
-                for size in range(len(SENSORS), 0, -1):
-                    given = [subset for subset in SUBSETS if len(subset) == size]
-                    tests = np.concatenate([asked[s] for s in given]), np.tile(truth, len(given))
-                    tally = row.setdefault(f"{size} sensors", Tally(macro_f1))
-                    probe_class(taught, tests, people * len(given), tally)
+            _probe(fit, name, (train, test), seed, rows)
+            if name in TUNED:
+                _finetune(fit, name, (train, test), seed, rows)
     return rows
+
+
+def _probe(
+    fit: FittedModel, name: str, sides: tuple[lp.Cohort, lp.Cohort], seed: int, rows: Rows
+) -> None:
+    train, test = sides
+    y, _ = labelled(fit, train, commonest("stage"))
+    truth, people = labelled(fit, test, commonest("stage"))
+    people = [f"{seed}/{who}" for who in people]
+    learned = {given: embedded(fit, train, given) for given in SUBSETS}
+    asked = {given: embedded(fit, test, given) for given in SUBSETS}
+    everything = np.concatenate(list(learned.values())), np.tile(y, len(SUBSETS))
+    for probe, taught in {"plain": (learned[SENSORS], y), "resilient": everything}.items():
+        row = rows.setdefault(f"{name}, {probe} probe", {})
+        for size in range(len(SENSORS), 0, -1):
+            given = [subset for subset in SUBSETS if len(subset) == size]
+            tests = np.concatenate([asked[s] for s in given]), np.tile(truth, len(given))
+            probe_class(taught, tests, people * len(given), _of_size(row, size))
+
+
+def _finetune(
+    fit: FittedModel, name: str, sides: tuple[lp.Cohort, lp.Cohort], seed: int, rows: Rows
+) -> None:
+    train, test = sides
+    for way, resilient in {"plain": False, "resilient": True}.items():
+        own = fit.finetune(
+            train,
+            _stages(fit, train),
+            kind="class",
+            resilient=resilient,
+            class_weights="balanced",
+            steps=TUNING_STEPS,
+            seed=seed,
+            progress=False,
+        )
+        told = own.assess(test, _stages(fit, test), subsets=SUBSETS).dataset
+        people = [f"{seed}/{who}" for who in told.subject.values]
+        row = rows.setdefault(f"{name}, {way} fine-tuning", {})
+        for given in SUBSETS:
+            answer = told.predicted.sel(sensors="+".join(given)).values.astype(int)
+            tally = _of_size(row, len(given))
+            count_confusions(told.truth.values.astype(float), answer, people, tally)
+
+
+def _of_size(row: dict[str, Tally], size: int) -> Tally:
+    return row.setdefault(f"{size} sensors", Tally(macro_f1))
+
+
+def _stages(fit: FittedModel, side: lp.Cohort) -> dict[tuple[str, float], int]:
+    """(record, start) -> the commonest stage of that window."""
+    rows = fit.embed(side, unit="window")
+    found, _ = labelled(fit, side, commonest("stage"))
+    keys = zip(rows["record"].values, rows["start_s"].values, strict=True)
+    return {(str(r), float(s)): int(y) for (r, s), y in zip(keys, found, strict=True)}

@@ -12,6 +12,20 @@ from rows.windows import embedded, labelled, mean_of
 
 SUBJECTS, MINUTES = 36, 1.5
 ASKED = ("systolic_interval", "pre_ejection_period", "heart_rate")
+BOTH = ("ecg", "pcg")
+STETHOSCOPE = lp.recipe("stethoscope")
+STATESPACE = lp.recipe(
+    "statespace",
+    state_rate_hz=STETHOSCOPE.state_rate_hz,
+    window_s=STETHOSCOPE.window_s,
+    plans=STETHOSCOPE.plans,
+)
+WAYS = {
+    "joint": (STETHOSCOPE, BOTH),
+    "ECG alone": (STETHOSCOPE, ("ecg",)),
+    "heart sounds alone": (STETHOSCOPE, ("pcg",)),
+    "statespace": (STATESPACE, BOTH),
+}
 
 
 def run(seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
@@ -19,14 +33,10 @@ def run(seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
     rows: dict[str, dict[str, Tally]] = {}
     for seed in range(seeds):
         cohort = lp.simulate(SUBJECTS, MINUTES, seed=100 + seed, absent=0.0, pcg_rate_hz=1000.0)
-        train, test = cohort.keep("ecg", "pcg").split(test=1 / 3, seed=seed)
-        for name, sensors in {
-            "joint": ("ecg", "pcg"),
-            "ECG alone": ("ecg",),
-            "heart sounds alone": ("pcg",),
-        }.items():
+        train, test = cohort.keep(*BOTH).split(test=1 / 3, seed=seed)
+        for name, (chosen, sensors) in WAYS.items():
             sides = train.keep(*sensors), test.keep(*sensors)
-            fit = lp.fit(sides[0], recipe="stethoscope", steps=steps, seed=seed, progress=False)
+            fit = lp.fit(sides[0], recipe=chosen, steps=steps, seed=seed, progress=False)
             x = [embedded(fit, side) for side in sides]
             for asked in ASKED:
                 tally = rows.setdefault(name, {}).setdefault(asked, Tally(explained))
