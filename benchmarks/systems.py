@@ -3,7 +3,8 @@
     python benchmarks/systems.py [--data DIR] [--only sounds,nights,...] [--seeds 3] [--steps N]
 
 Every figure is of people the model has not seen, with a 95 % interval over resampled people. Rows
-sounds, nights and privates are of simulated people; features, drops and chords need --data.
+sounds, nights and privates are of simulated people; features, drops and chords need --data, and
+features needs hmmlearn (`pip install ".[benchmarks]"`).
 """
 
 from __future__ import annotations

@@ -83,7 +83,8 @@ def _finetune(
         people = [f"{seed}/{who}" for who in told.subject.values]
         row = rows.setdefault(f"{name}, {way} fine-tuning", {})
         for given in SUBSETS:
-            answer = told.predicted.sel(sensors="+".join(given)).values.astype(int)
+            named = "+".join(name for name in fit.modalities if name in given)
+            answer = told.predicted.sel(sensors=named).values.astype(int)
             tally = _of_size(row, len(given))
             count_confusions(told.truth.values.astype(float), answer, people, tally)
 
