@@ -12,6 +12,7 @@ import torch
 from latentphys.api import fit
 from latentphys.learning import text_fitting
 from latentphys.learning.text_fitting import fit_text_emission
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.record import Record
 
@@ -39,6 +40,7 @@ def fitted() -> FittedModel:
     cohort = Cohort([record_of(k) for k in range(12)])
     return fit(
         cohort,
+        recipe=recipe("statespace", training={"elbo_warm_up": 0.0}),
         steps=24,
         latent_dim=4,
         window_s=8.0,
