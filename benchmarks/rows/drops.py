@@ -5,8 +5,8 @@ and naive late-fusion contrast is worse. BIDMC, unseen subjects: heart rate and 
 linear probe on the embedding, trained with every sensor and asked with some; PPG imputed. One
 sensor missing of three is about the rate dropped in training, two are beyond it.
 
-Such a probe is no judge of `statespace` with a sensor missing (R2 below -10): its embedding tells how
-sure the state is, and that then moves by tens of the spreads it had with every sensor.
+Such a probe is no judge of `statespace` with a sensor missing (R2 below -10): its embedding tells
+how sure the state is, and that then moves by tens of the spreads it had with every sensor.
 """
 
 from __future__ import annotations
