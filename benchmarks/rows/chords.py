@@ -32,11 +32,11 @@ WITHOUT_STATE = {"notes alone": chorales.unigram, "chains of notes": chorales.ma
 def run(seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
     """Nats a step, a row a way."""
     heard, test = chorales.chorales("train"), chorales.chorales("test")
+    asked = chorales.whole(chorales.prepared(test, "test", DMM))
     rows: dict[str, dict[str, Tally]] = {}
     for seed in range(seeds):
         for name, chosen in WAYS.items():
             fit = chorales.learn(None, steps, seed, chosen)
-            asked = chorales.whole(chorales.prepared(test, "test", DMM))
             row = {c: Tally(share) for c in ("-ELBO", "importance-weighted, 50 draws")}
             row = rows.setdefault(name, row)
             for k, (bound, _, weighted, length) in enumerate(chorales.nats(fit.model, asked)):

@@ -14,7 +14,7 @@ import numpy as np
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.tally import Tally, count_confusions, macro_f1, probe_class
-from rows.windows import commonest, embedded, labelled, nights_of
+from rows.windows import by_window, commonest, embedded, labelled, nights_of
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
@@ -68,10 +68,11 @@ def _finetune(
     fit: FittedModel, name: str, sides: tuple[lp.Cohort, lp.Cohort], seed: int, rows: Rows
 ) -> None:
     train, test = sides
+    learned, asked = (by_window(fit, side, commonest("stage")) for side in sides)
     for way, resilient in {"plain": False, "resilient": True}.items():
         own = fit.finetune(
             train,
-            _stages(fit, train),
+            learned,
             kind="class",
             resilient=resilient,
             class_weights="balanced",
@@ -79,7 +80,7 @@ def _finetune(
             seed=seed,
             progress=False,
         )
-        told = own.assess(test, _stages(fit, test), subsets=SUBSETS).dataset
+        told = own.assess(test, asked, subsets=SUBSETS).dataset
         people = [f"{seed}/{who}" for who in told.subject.values]
         row = rows.setdefault(f"{name}, {way} fine-tuning", {})
         for given in SUBSETS:
@@ -91,11 +92,3 @@ def _finetune(
 
 def _of_size(row: dict[str, Tally], size: int) -> Tally:
     return row.setdefault(f"{size} sensors", Tally(macro_f1))
-
-
-def _stages(fit: FittedModel, side: lp.Cohort) -> dict[tuple[str, float], int]:
-    """(record, start) -> the commonest stage of that window."""
-    rows = fit.embed(side, unit="window")
-    found, _ = labelled(fit, side, commonest("stage"))
-    keys = zip(rows["record"].values, rows["start_s"].values, strict=True)
-    return {(str(r), float(s)): int(y) for (r, s), y in zip(keys, found, strict=True)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from latentphys.fitted import FittedModel
@@ -66,9 +67,21 @@ def embedded(fit: FittedModel, cohort: Cohort, given: Sequence[str] | None = Non
 
 def labelled(fit: FittedModel, cohort: Cohort, truth: Truth) -> tuple[Array, list[str]]:
     """What was true in each window, and whose it is, in the order of `embedded`."""
+    rows, values = truths(fit, cohort, truth)
+    return values, [str(name) for name in rows["subject"].values]
+
+
+def by_window(fit: FittedModel, cohort: Cohort, truth: Truth) -> dict[tuple[str, float], float]:
+    """(record, start) -> what was true in that window."""
+    rows, values = truths(fit, cohort, truth)
+    keys = zip(rows["record"].values, rows["start_s"].values, strict=True)
+    return {(str(r), float(s)): y for (r, s), y in zip(keys, values.tolist(), strict=True)}
+
+
+def truths(fit: FittedModel, cohort: Cohort, truth: Truth) -> tuple[xr.DataArray, Array]:
+    """The windows' embeddings, and what was true in each."""
     rows = fit.embed(cohort, unit="window")
-    values, subjects = [], [str(name) for name in rows["subject"].values]
     records = {record.record: record for record in cohort}
-    for name, start in zip(rows["record"].values, rows["start_s"].values, strict=True):
-        values.append(truth(records[str(name)], float(start), float(start) + fit.window_s))
-    return np.asarray(values), subjects
+    windows = zip(rows["record"].values, rows["start_s"].values, strict=True)
+    values = [truth(records[str(r)], float(s), float(s) + fit.window_s) for r, s in windows]
+    return rows, np.asarray(values)
