@@ -2,11 +2,9 @@
 
 The claim: dropping sensors in training helps when sensors are missing, up to the rate of the drop,
 and naive late-fusion contrast is worse. BIDMC, unseen subjects: heart rate and breathing rate by a
-linear probe on the embedding, trained with every sensor and asked with some; PPG imputed. One
-sensor missing of three is about the rate dropped in training, two are beyond it.
-
-Such a probe is no judge of `statespace` with a sensor missing (R2 below -10): its embedding tells
-how sure the state is, and that then moves by tens of the spreads it had with every sensor.
+linear probe on the embedding, taught with every sensor (plain) or on every subset (resilient) and
+asked with some; PPG imputed. One sensor missing of three is about the rate dropped in training, two
+are beyond it.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import numpy as np
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.tally import Tally, explained, probe_number, share
-from rows.windows import embedded, labelled, observed_mean
+from rows.windows import embedded, observed_mean, people, truths
 
 SENSORS = ("ecg", "ppg", "resp")
 ASKED = {"heart rate": "hr", "breathing rate": "resp_rate"}
@@ -48,24 +46,33 @@ def run(folder: Path, seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
     for seed in range(seeds):
         train, test = whole.split(test=0.25, seed=seed)
         for name, chosen in WAYS.items():
-            row = rows.setdefault(name, {})
             sensors = train.keep(*SENSORS)
             fit = lp.fit(sensors, recipe=chosen, steps=steps, seed=seed, progress=False)
-            _probe(fit, train, test, row)
+            _probe(fit, name, (train, test), rows)
             if name != "late-fusion contrast":
-                _impute(fit, test, row)
+                _impute(fit, test, rows.setdefault(name, {}))
     return rows
 
 
-def _probe(fit: FittedModel, train: lp.Cohort, test: lp.Cohort, row: dict[str, Tally]) -> None:
-    learned = embedded(fit, train, SENSORS)
-    for asked, modality in ASKED.items():
-        y, _ = labelled(fit, train, observed_mean(modality))
-        truth, people = labelled(fit, test, observed_mean(modality))
-        for missing, subsets in GIVEN.items():
-            tally = row.setdefault(f"{asked}, {missing}", Tally(explained))
-            for given in subsets:
-                probe_number((learned, y), (embedded(fit, test, given), truth), people, tally)
+def _probe(
+    fit: FittedModel,
+    name: str,
+    sides: tuple[lp.Cohort, lp.Cohort],
+    rows: dict[str, dict[str, Tally]],
+) -> None:
+    subsets = [given for asked in GIVEN.values() for given in asked]
+    learned, asked = ({s: embedded(fit, side, s) for s in subsets} for side in sides)
+    whose, everything = people(asked[SENSORS]), np.concatenate(list(learned.values()))
+    for label, modality in ASKED.items():
+        y = truths(learned[SENSORS], sides[0], observed_mean(modality))
+        truth = truths(asked[SENSORS], sides[1], observed_mean(modality))
+        plain, resilient = (learned[SENSORS].values, y), (everything, np.tile(y, len(subsets)))
+        for probe, taught in {"plain": plain, "resilient": resilient}.items():
+            row = rows.setdefault(f"{name}, {probe} probe", {})
+            for missing, given in GIVEN.items():
+                tally = row.setdefault(f"{label}, {missing}", Tally(explained))
+                tests = np.concatenate([asked[s] for s in given]), np.tile(truth, len(given))
+                probe_number(taught, tests, whose * len(given), tally)
 
 
 def _impute(fit: FittedModel, test: lp.Cohort, row: dict[str, Tally]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +20,10 @@ from latentphys.learning.views import single_view
 from latentphys.preparation.loading import in_order
 from latentphys.preparation.windows import tile
 from rows.tally import STAGES, Array, Tally, count_confusions, macro_f1, probe_class, share
-from rows.windows import commonest, embedded, labelled, nights_of
+from rows.windows import commonest, embedded, nights_of, people, truths
+
+if TYPE_CHECKING:
+    from hmmlearn.hmm import GaussianHMM
 
 SENSORS = ("eeg", "eog", "emg", "ecg", "airflow")
 WAYS = ("leave_one_out", "pairwise", "posterior")
@@ -50,16 +54,16 @@ def run(
 def _stage(
     fit: FittedModel, train: lp.Cohort, test: lp.Cohort, seed: int, row: dict[str, Tally]
 ) -> None:
-    (y, _), (truth, people) = (labelled(fit, side, commonest("stage")) for side in (train, test))
-    people = [f"{seed}/{who}" for who in people]
     for name, given in {
         "all": SENSORS,
         "EEG": ("eeg",),
         "ECG, airflow": ("ecg", "airflow"),
     }.items():
-        x = [embedded(fit, side, given) for side in (train, test)]
-        tally = row.setdefault(f"F1, {name}", Tally(macro_f1))
-        probe_class((x[0], y), (x[1], truth), people, tally)
+        rows = [embedded(fit, side, given) for side in (train, test)]
+        sides = zip(rows, (train, test), strict=True)
+        taught, asked = ((x.values, truths(x, side, commonest("stage"))) for x, side in sides)
+        whose = [f"{seed}/{who}" for who in people(rows[1])]
+        probe_class(taught, asked, whose, row.setdefault(f"F1, {name}", Tally(macro_f1)))
 
 
 @torch.no_grad()
@@ -67,14 +71,14 @@ def _retrieve(fit: FittedModel, test: lp.Cohort, seed: int, row: dict[str, Tally
     """Whether a sensor's window is among the 10 nearest to the others' mean, of all windows."""
     spec, records = fit.model.spec, [fit.prepared(record) for record in test]
     index = tile(records, fit.window_s, fit.window_s, spec.state_rate_hz)
-    found, people = [], []
+    found, whose = [], []
     for batch in in_order(records, index, tuple(spec.sensors), 64, spec.inputs):
         evidence = fit.model.evidence(batch)
         q = fit.model.guide_of(evidence, single_view(evidence.present()).keep)
         head = fit.model.alignment
         assert head is not None
         found.append(head(q).view(len(spec.sensors), len(batch), -1))
-        people += batch.subject
+        whose += batch.subject
     e = torch.cat(found, 1)
     hits = []
     for m in range(len(e)):
@@ -82,7 +86,7 @@ def _retrieve(fit: FittedModel, test: lp.Cohort, seed: int, row: dict[str, Tally
         similar = e[m] @ rest.t()
         rank = (similar > similar.diagonal().unsqueeze(-1)).sum(-1)
         hits.append((rank < 10).double())
-    for who, hit in zip(people, torch.stack(hits).mean(0).tolist(), strict=True):
+    for who, hit in zip(whose, torch.stack(hits).mean(0).tolist(), strict=True):
         tally = row.setdefault("recall@10", Tally(share))
         tally.add(f"{seed}/{who}", np.array([hit, 1.0]))
     chance = row.setdefault("chance", Tally(share))
@@ -101,7 +105,8 @@ def run_features(folder: Path, seeds: int, steps: int) -> dict[str, dict[str, Ta
                 state_rate_hz=1.0 / EPOCH_S,
                 window_s=20 * EPOCH_S,
                 batch_size=32,
-                model={"latent_dim": 16, "widths": (64, 64, 64)},
+                # Eight numbers of nuisance a channel could tell all of a window's twenty epochs.
+                model={"latent_dim": 16, "nuisance_dim": 0, "widths": (64, 64, 64)},
                 augmentation={"tempo": 0.0, "lag_s": 0.0, "own_lag_s": {}, "one_channel": 0.0},
             )
             fit = lp.fit(train, recipe=chosen, steps=steps, seed=seed, progress=False)
@@ -164,41 +169,51 @@ def _subsets() -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _raw_features(train: lp.Cohort, test: lp.Cohort, rows: dict[str, dict[str, Tally]]) -> None:
-    """The same probe on the features themselves, and a hidden Markov model of them."""
+    """The same probe on the features themselves, and a hidden Markov model of them.
+
+    Standardised by the people to fit, and as the models see them, each record by itself.
+    """
+    for subset, given in _subsets():
+        raw = [
+            [np.concatenate([r.signals[m].values for m in given]).T for r in side]
+            for side in (train, test)
+        ]
+        y = [
+            [_stages(record)[: len(own)] for record, own in zip(side, x, strict=True)]
+            for side, x in zip((train, test), raw, strict=True)
+        ]
+        fitted = np.concatenate(raw[0])
+        alike = [[_standardised(own, fitted) for own in x] for x in raw]
+        alone = [[_standardised(own, own) for own in x] for x in raw]
+        whose = [r.subject for r, own in zip(test, raw[1], strict=True) for _ in own]
+        truth = np.concatenate(y[1])
+        for name, x in {"raw features": alike, "raw features, scaled by record": alone}.items():
+            tally = rows.setdefault(name, {}).setdefault(subset, Tally(macro_f1))
+            taught = np.concatenate(x[0]), np.concatenate(y[0])
+            probe_class(taught, (np.concatenate(x[1]), truth), whose, tally)
+        tally = rows.setdefault("Gaussian HMM", {}).setdefault(subset, Tally(macro_f1))
+        told = np.concatenate([_hidden_markov(alike[0], y[0]).predict(own) for own in alike[1]])
+        count_confusions(truth, told, whose, tally)
+
+
+def _standardised(x: Array, by: Array) -> Array:
+    """Features, (epoch, feature), less the mean of others and in their standard deviations."""
+    return np.asarray(np.nan_to_num((x - np.nanmean(by, 0)) / np.nanstd(by, 0)))
+
+
+def _hidden_markov(x: Sequence[Array], y: Sequence[Array]) -> GaussianHMM:
+    """The model of the labelled nights: counts of transitions, a Gaussian a stage."""
     from hmmlearn.hmm import GaussianHMM
 
-    for subset, given in _subsets():
-        x = [
-            [np.concatenate([r.signals[m].values for m in given]).T for r in s]
-            for s in (train, test)
-        ]
-        mean = np.nanmean(np.concatenate(x[0]), 0)
-        spread = np.nanstd(np.concatenate(x[0]), 0)
-        x = [[np.nan_to_num((own - mean) / spread) for own in side] for side in x]
-        y = [
-            [_stages(record)[: len(own)] for record, own in zip(s, side, strict=True)]
-            for s, side in zip((train, test), x, strict=True)
-        ]
-        who = [r.subject for r, own in zip(test, x[1], strict=True) for _ in own]
-        flat = [(np.concatenate(a), np.concatenate(b)) for a, b in zip(x, y, strict=True)]
-        tally = rows.setdefault("raw features", {}).setdefault(subset, Tally(macro_f1))
-        probe_class(flat[0], flat[1], who, tally)
-        hmm = GaussianHMM(n_components=len(STAGES), covariance_type="full", init_params="")
-        _learn(hmm, x[0], y[0])
-        told = np.concatenate([hmm.predict(own) for own in x[1]])
-        tally = rows.setdefault("Gaussian HMM", {}).setdefault(subset, Tally(macro_f1))
-        count_confusions(flat[1][1], told, who, tally)
-
-
-def _learn(hmm: object, x: Sequence[Array], y: Sequence[Array]) -> None:
-    """The model of the labelled nights: counts of transitions, a Gaussian a stage."""
     size, count = len(STAGES), np.ones((len(STAGES), len(STAGES)))
     for own in y:
         both = (own[:-1] >= 0) & (own[1:] >= 0)
         np.add.at(count, (own[:-1][both].astype(int), own[1:][both].astype(int)), 1.0)
     flat, stage = np.concatenate(x), np.concatenate(y)
-    hmm.startprob_ = count.sum(0) / count.sum()  # type: ignore[attr-defined]
-    hmm.transmat_ = count / count.sum(1, keepdims=True)  # type: ignore[attr-defined]
-    hmm.means_ = np.stack([flat[stage == k].mean(0) for k in range(size)])  # type: ignore[attr-defined]
     ridge = 1e-2 * np.eye(flat.shape[1])
-    hmm.covars_ = np.stack([np.cov(flat[stage == k].T) + ridge for k in range(size)])  # type: ignore[attr-defined]
+    hmm = GaussianHMM(n_components=size, covariance_type="full", init_params="")
+    hmm.startprob_ = count.sum(0) / count.sum()
+    hmm.transmat_ = count / count.sum(1, keepdims=True)
+    hmm.means_ = np.stack([flat[stage == k].mean(0) for k in range(size)])
+    hmm.covars_ = np.stack([np.cov(flat[stage == k].T) + ridge for k in range(size)])
+    return hmm

@@ -2,7 +2,8 @@
 
 Simulated nights; sleep stage of unseen people by a linear probe trained with every sensor (plain)
 or on every subset (resilient), and by the fine-tuned model, its head asked of random subsets at
-every step (resilient) or of every sensor (plain).
+every step (resilient) or of every sensor (plain). The fine-tuned model leaves out windows in which
+one of the subset's sensors is silent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.tally import Tally, count_confusions, macro_f1, probe_class
-from rows.windows import by_window, commonest, embedded, labelled, nights_of
+from rows.windows import by_window, commonest, embedded, nights_of, people, truths
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
@@ -50,25 +51,25 @@ def _probe(
     fit: FittedModel, name: str, sides: tuple[lp.Cohort, lp.Cohort], seed: int, rows: Rows
 ) -> None:
     train, test = sides
-    y, _ = labelled(fit, train, commonest("stage"))
-    truth, people = labelled(fit, test, commonest("stage"))
-    people = [f"{seed}/{who}" for who in people]
     learned = {given: embedded(fit, train, given) for given in SUBSETS}
     asked = {given: embedded(fit, test, given) for given in SUBSETS}
+    y = truths(learned[SENSORS], train, commonest("stage"))
+    truth = truths(asked[SENSORS], test, commonest("stage"))
+    whose = [f"{seed}/{who}" for who in people(asked[SENSORS])]
     everything = np.concatenate(list(learned.values())), np.tile(y, len(SUBSETS))
-    for probe, taught in {"plain": (learned[SENSORS], y), "resilient": everything}.items():
+    for probe, taught in {"plain": (learned[SENSORS].values, y), "resilient": everything}.items():
         row = rows.setdefault(f"{name}, {probe} probe", {})
         for size in range(len(SENSORS), 0, -1):
             given = [subset for subset in SUBSETS if len(subset) == size]
             tests = np.concatenate([asked[s] for s in given]), np.tile(truth, len(given))
-            probe_class(taught, tests, people * len(given), _of_size(row, size))
+            probe_class(taught, tests, whose * len(given), _of_size(row, size))
 
 
 def _finetune(
     fit: FittedModel, name: str, sides: tuple[lp.Cohort, lp.Cohort], seed: int, rows: Rows
 ) -> None:
     train, test = sides
-    learned, asked = (by_window(fit, side, commonest("stage")) for side in sides)
+    learned, asked = (by_window(embedded(fit, x), x, commonest("stage")) for x in sides)
     for way, resilient in {"plain": False, "resilient": True}.items():
         own = fit.finetune(
             train,
@@ -81,13 +82,13 @@ def _finetune(
             progress=False,
         )
         told = own.assess(test, asked, subsets=SUBSETS).dataset
-        people = [f"{seed}/{who}" for who in told.subject.values]
+        whose = [f"{seed}/{who}" for who in told.subject.values]
         row = rows.setdefault(f"{name}, {way} fine-tuning", {})
         for given in SUBSETS:
             named = "+".join(name for name in fit.modalities if name in given)
-            answer = told.predicted.sel(sensors=named).values.astype(int)
+            answer = told.predicted.sel(sensors=named).values.astype(float)
             tally = _of_size(row, len(given))
-            count_confusions(told.truth.values.astype(float), answer, people, tally)
+            count_confusions(told.truth.values.astype(float), answer, whose, tally)
 
 
 def _of_size(row: dict[str, Tally], size: int) -> Tally:

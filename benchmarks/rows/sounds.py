@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import latentphys as lp
 from rows.tally import Tally, explained, probe_number
-from rows.windows import embedded, labelled, mean_of
+from rows.windows import embedded, mean_of, people, truths
 
 SUBJECTS, MINUTES = 36, 1.5
 ASKED = ("systolic_interval", "pre_ejection_period", "heart_rate")
@@ -38,9 +38,9 @@ def run(seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
             sides = train.keep(*sensors), test.keep(*sensors)
             fit = lp.fit(sides[0], recipe=chosen, steps=steps, seed=seed, progress=False)
             x = [embedded(fit, side) for side in sides]
+            whose = [f"{seed}/{who}" for who in people(x[1])]
             for asked in ASKED:
                 tally = rows.setdefault(name, {}).setdefault(asked, Tally(explained))
-                (y, _), (truth, people) = (labelled(fit, side, mean_of(asked)) for side in sides)
-                people = [f"{seed}/{who}" for who in people]
-                probe_number((x[0], y), (x[1], truth), people, tally)
+                y = [truths(*side, mean_of(asked)) for side in zip(x, sides, strict=True)]
+                probe_number((x[0].values, y[0]), (x[1].values, y[1]), whose, tally)
     return rows

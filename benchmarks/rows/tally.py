@@ -98,9 +98,9 @@ def probe_class(
 
 
 def count_confusions(truth: Array, answer: Array, subjects: Sequence[str], tally: Tally) -> None:
-    """Add (truth, answer) counts of five classes; NaN or negative truth is not scored."""
+    """Add (truth, answer) counts of five classes; NaN or a negative one of either is not scored."""
     for subject, y, told in zip(subjects, truth, answer, strict=True):
-        if np.isfinite(y) and y >= 0:
+        if y >= 0 and told >= 0:
             confusion = np.zeros((len(STAGES), len(STAGES)))
             confusion[int(y), int(told)] = 1.0
             tally.add(subject, confusion)

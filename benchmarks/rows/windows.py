@@ -60,28 +60,29 @@ def commonest(name: str) -> Truth:
     return truth
 
 
-def embedded(fit: FittedModel, cohort: Cohort, given: Sequence[str] | None = None) -> Array:
-    """One row a window of the fit's length, in the cohort's order."""
-    return np.asarray(fit.embed(cohort, unit="window", given=given).values, np.float64)
+def embedded(fit: FittedModel, cohort: Cohort, given: Sequence[str] | None = None) -> xr.DataArray:
+    """One row a window of the fit's length, in the cohort's order, whatever is given."""
+    return fit.embed(cohort, unit="window", given=given).astype(np.float64)
 
 
-def labelled(fit: FittedModel, cohort: Cohort, truth: Truth) -> tuple[Array, list[str]]:
-    """What was true in each window, and whose it is, in the order of `embedded`."""
-    rows, values = truths(fit, cohort, truth)
-    return values, [str(name) for name in rows["subject"].values]
-
-
-def by_window(fit: FittedModel, cohort: Cohort, truth: Truth) -> dict[tuple[str, float], float]:
-    """(record, start) -> what was true in that window."""
-    rows, values = truths(fit, cohort, truth)
-    keys = zip(rows["record"].values, rows["start_s"].values, strict=True)
-    return {(str(r), float(s)): y for (r, s), y in zip(keys, values.tolist(), strict=True)}
-
-
-def truths(fit: FittedModel, cohort: Cohort, truth: Truth) -> tuple[xr.DataArray, Array]:
-    """The windows' embeddings, and what was true in each."""
-    rows = fit.embed(cohort, unit="window")
+def truths(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> Array:
+    """What was true in each window of `embedded`."""
     records = {record.record: record for record in cohort}
-    windows = zip(rows["record"].values, rows["start_s"].values, strict=True)
-    values = [truth(records[str(r)], float(s), float(s) + fit.window_s) for r, s in windows]
-    return rows, np.asarray(values)
+    return np.asarray([truth(records[name], a, b) for name, a, b in _places(rows)])
+
+
+def by_window(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> dict[tuple[str, float], float]:
+    """(record, start) -> what was true in that window."""
+    values = truths(rows, cohort, truth).tolist()
+    return {(name, a): y for (name, a, _), y in zip(_places(rows), values, strict=True)}
+
+
+def people(rows: xr.DataArray) -> list[str]:
+    """Whose each window is."""
+    return [str(name) for name in rows["subject"].values]
+
+
+def _places(rows: xr.DataArray) -> list[tuple[str, float, float]]:
+    """(record, start, stop) of each window, seconds."""
+    starts, stops = (rows[name].values.tolist() for name in ("start_s", "stop_s"))
+    return list(zip(map(str, rows["record"].values), starts, stops, strict=True))
