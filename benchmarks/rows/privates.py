@@ -86,9 +86,8 @@ def _finetune(
         row = rows.setdefault(f"{name}, {way} fine-tuning", {})
         for given in SUBSETS:
             named = "+".join(name for name in fit.modalities if name in given)
-            answer = told.predicted.sel(sensors=named).values.astype(float)
-            tally = _of_size(row, len(given))
-            count_confusions(told.truth.values.astype(float), answer, whose, tally)
+            answer = told.predicted.where(told.asked).sel(sensors=named).values
+            count_confusions(told.truth.values, answer, whose, _of_size(row, len(given)))
 
 
 def _of_size(row: dict[str, Tally], size: int) -> Tally:

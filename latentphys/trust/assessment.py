@@ -51,7 +51,8 @@ class Assessment:
         dataset: (sensors, score) estimate, lower and upper, 95 % over people; the last of
             `sensors` is "baseline", what is said without any. `truth` (unit), `predicted`
             (sensors, unit) with coordinates subject, record and start_s; of numbers also their
-            interval, lower_bound and upper_bound.
+            interval, lower_bound and upper_bound. `asked` (sensors, unit) is whether every sensor
+            of the set spoke: scores are of those units, and numbers of the others are NaN.
     """
 
     dataset: xr.Dataset
@@ -196,7 +197,7 @@ class _Scored:
         shown = {SHOWN[name]: values for name, values in told.items() if name in SHOWN}
         shown = {
             k: np.where(asked, v, np.nan) if v.dtype.kind == "f" else v for k, v in shown.items()
-        }
+        } | {"asked": asked}
         if not asked.any():
             empty = np.full(len(self.names), np.nan)
             return _Row(empty, empty, empty, shown)

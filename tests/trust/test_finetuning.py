@@ -127,6 +127,19 @@ def test_classes_records_and_probabilities(base: FittedModel, people: Cohort) ->
     assert 0 <= float(scores.estimate.sel(sensors="ppg", score="accuracy")) <= 1
 
 
+def test_scores_are_of_units_in_which_every_sensor_of_the_set_spoke(
+    base: FittedModel, people: Cohort
+) -> None:
+    labels = named(people, ["a", "b", "c", "a", "b", "c", "a", "b"])
+    own = base.finetune(people[:6], labels, unit="record", **QUICK)
+    told = own.assess(Cohort([people[6].drop("ppg"), people[7]]), labels).dataset
+    assert told.asked.sel(sensors="ecg+ppg").values.tolist() == [False, True]
+    assert told.asked.sel(sensors="ecg+resp").values.tolist() == [True, True]
+    assert told.asked.sel(sensors="baseline").all()
+    right = (told.predicted == told.truth).sel(sensors="ecg+ppg").values
+    assert told.estimate.sel(sensors="ecg+ppg", score="accuracy") == right[1]
+
+
 def test_an_assessment_is_drawn(tuned: FittedModel, people: Cohort) -> None:
     import matplotlib.pyplot as plt
 
