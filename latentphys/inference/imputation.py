@@ -284,9 +284,10 @@ def _scaled(
     elif quantity_of(spec.units) is not None and quantity_of(signal.units) is not None:
         factor = conversion(spec.units, signal.units)
     own = seen if question.scaling == "own" else np.zeros_like(seen)
+    usual = spec.scaling(signal.channels)
     scale = Scale(
-        np.where(own, signal.scale.location, spec.location * factor),
-        np.where(own, signal.scale.scale, spec.scale * factor),
+        np.where(own, signal.scale.location, usual.location * factor),
+        np.where(own, signal.scale.scale, usual.scale * factor),
     )
     words = np.where(own, "own", "training")
     told = ", ".join(f"{c}: {w}" for c, w in zip(signal.channels, words, strict=True))

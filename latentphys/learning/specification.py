@@ -47,14 +47,16 @@ def sensors_of(
         rate = float(np.median([s.rate_hz for s in signals]))
         count = Counter(channel for s in signals for channel in s.channels)
         units = Counter(s.units for s in signals)
+        channels = tuple(channel for channel, _ in count.most_common())
+        location, scale = _typical(signals, channels)
         sensors[name] = SensorSpec(
             size=int(np.clip(round(rate / state_rate_hz), 1, MOST_PER_STEP)),
-            channels=tuple(channel for channel, _ in count.most_common()),
+            channels=channels,
             likelihood=_likelihood(name, signals),
             rate_hz=rate,
             units=units.most_common(1)[0][0],
-            location=float(np.median(np.concatenate([s.scale.location for s in signals]))),
-            scale=float(np.median(np.concatenate([s.scale.scale for s in signals]))),
+            location=location,
+            scale=scale,
             reach=_reach(signals, (plans or {}).get(name, SignalPlan()), state_rate_hz / rate),
             source=signals[0].source,
             grid=_grid(name, signals),
@@ -65,6 +67,21 @@ def sensors_of(
             "NaN throughout. Look at them with lp.plot_record."
         )
     return sensors
+
+
+def _typical(
+    signals: Sequence[PreparedSignal], channels: Sequence[str]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Median location and scale of each channel; of one never observed, the median of all."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in channels}
+    for signal in signals:
+        scaling = zip(signal.scale.location, signal.scale.scale, strict=True)
+        for name, own in zip(signal.channels, scaling, strict=True):
+            if np.isfinite(own).all():
+                found[name].append(own)
+    together = [own for every in found.values() for own in every]
+    each = np.array([np.median(every or together, axis=0) for every in found.values()])
+    return tuple(each[:, 0].tolist()), tuple(each[:, 1].tolist())
 
 
 def _reach(signals: Sequence[PreparedSignal], plan: SignalPlan, steps: float) -> int:
@@ -106,8 +123,8 @@ def _grid(name: str, signals: Sequence[PreparedSignal]) -> PixelGrid | None:
 
 
 def _without_samples(signal: PreparedSignal) -> PreparedSignal:
-    """The signal's labels, with the scaling of those channels alone that have samples."""
+    """The signal's labels and scaling, NaN of channels without samples."""
     seen = np.isfinite(signal.values).any(axis=1)
-    scale = Scale(signal.scale.location[seen], signal.scale.scale[seen])
+    scale = Scale(*(np.where(seen, x, np.nan) for x in (signal.scale.location, signal.scale.scale)))
     nothing = np.zeros((len(signal.channels), 0), np.float32)
     return replace(signal, values=nothing, time_s=None, scale=scale)

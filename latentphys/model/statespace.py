@@ -6,11 +6,12 @@ z_{1:T} ~ p(z_1) prod_t p(z_t | z_{t-1}, u_t)      eps^m ~ N(0, I)      x^m ~ p_
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import pyro
 import torch
 from pyro.distributions import Normal as PyroNormal
@@ -45,6 +46,7 @@ from latentphys.model.tokenisers import LocalBasis
 from latentphys.model.transitions import GatedTransition, LinearTransition
 from latentphys.preparation.batch import Batch, Tokens
 from latentphys.preparation.frames import PixelGrid
+from latentphys.preparation.preprocessing import Scale
 from latentphys.recordings.errors import FitError, listed
 
 TRANSITIONS: Mapping[str, Callable[[int, int], nn.Module]] = {
@@ -78,7 +80,8 @@ class SensorSpec:
             encoded and emitted together.
         rate_hz: samples a second in training; an absent sensor is imputed at it.
         units: of the sensor.
-        location, scale: the training subjects' typical scaling, for a sensor never seen.
+        location, scale: the training subjects' typical scaling of each channel, for one that a
+            record does not have.
         reach: steps to either side that its preparation has looked, before the encoder does.
         source: the modality whose embedding it is; "" for a sensor's own.
         grid: of the pixels of an image sequence; None for a signal.
@@ -89,8 +92,8 @@ class SensorSpec:
     likelihood: Likelihood = "normal"
     rate_hz: float = 1.0
     units: str = ""
-    location: float = 0.0
-    scale: float = 1.0
+    location: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
     reach: int = 0
     source: str = ""
     grid: PixelGrid | None = None
@@ -103,11 +106,22 @@ class SensorSpec:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> SensorSpec:
         """From JSON's values."""
-        made: dict[str, Any] = {"channels": tuple(plain["channels"])}
+        channels = tuple(plain["channels"])
+        made: dict[str, Any] = {"channels": channels}
+        for name in ("location", "scale"):
+            value = plain.get(name, ())  # of models saved earlier, one for all channels
+            one = isinstance(value, int | float)
+            made[name] = (float(value),) * len(channels) if one else tuple(value)
         if plain.get("grid") is not None:
             pairs = {name: tuple(plain["grid"][name]) for name in ("shape", "spacing")}
             made["grid"] = PixelGrid(**{**plain["grid"], **pairs})
         return cls(**{**plain, **made})
+
+    def scaling(self, channels: Sequence[str]) -> Scale:
+        """Typical scaling of some channels; one that is not known has the median of all."""
+        known = dict(zip(self.channels, zip(self.location, self.scale, strict=True), strict=False))
+        usual = np.median(list(known.values()) or [(0.0, 1.0)], axis=0)
+        return Scale(*np.array([known.get(name, usual) for name in channels], np.float64).T)
 
 
 @dataclass(frozen=True)
