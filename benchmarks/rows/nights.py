@@ -105,8 +105,7 @@ def run_features(folder: Path, seeds: int, steps: int) -> dict[str, dict[str, Ta
                 state_rate_hz=1.0 / EPOCH_S,
                 window_s=20 * EPOCH_S,
                 batch_size=32,
-                # Eight numbers of nuisance a channel could tell all of a window's twenty epochs.
-                model={"latent_dim": 16, "nuisance_dim": 0, "widths": (64, 64, 64)},
+                model={"latent_dim": 16, "widths": (64, 64, 64)},
                 augmentation={"tempo": 0.0, "lag_s": 0.0, "own_lag_s": {}, "one_channel": 0.0},
             )
             fit = lp.fit(train, recipe=chosen, steps=steps, seed=seed, progress=False)

@@ -108,11 +108,11 @@ def test_a_silent_channel_beside_others_has_the_training_subjects_size(
     ecg.values[1] = np.nan
     record = replace(two, signals={**two.signals, "ecg": ecg}).crop(0.0, 20.0)
     answer = tiny_fit.impute(record, "ecg", given=["resp"], draws=20)
-    spec = tiny_fit.model.spec.sensors["ecg"]
+    usual = float(tiny_fit.model.spec.sensors["ecg"].scaling(["V"]).scale.item())
     assert answer.attrs["scaling"] == "II: own, V: training"
-    assert 0.3 * spec.scale < float(answer.sd[1].mean()) < 3.0 * spec.scale
-    assert float(answer.sd[0].mean()) > 30.0 * spec.scale
-    assert spec.scale < 0.9, "a scale of 1 would pass unseen"
+    assert 0.3 * usual < float(answer.sd[1].mean()) < 3.0 * usual
+    assert float(answer.sd[0].mean()) > 30.0 * usual
+    assert usual < 0.9, "a scale of 1 would pass unseen"
 
 
 def test_the_training_scaling_uses_nothing_of_the_target(
