@@ -26,9 +26,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from rows.tally import Tally, explained, macro_f1, probe_class, probe_number
-from rows.windows import Truth, commonest, embedded, labelled, nights_of
+from rows.windows import Truth, commonest, embedded, nights_of
 from rows.windows import mean_of as mean_of
 from rows.windows import observed_mean as observed_mean
+from rows.windows import people as whose
+from rows.windows import truths as in_windows
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
@@ -174,12 +176,13 @@ def probed(
     ways = {"latentphys": fit, "untrained": replace(fit, model=untrained(fit.model, seed=0))}
     figures: Figures = {}
     for what, truth in truths.items():
-        (y, _), (asked, people) = labelled(fit, train, truth), labelled(fit, test, truth)
         for name, given in subsets.items():
             for who, own in ways.items():
                 tally = Tally(macro_f1 if classes else explained)
-                x = [embedded(own, side, given) for side in (train, test)]
-                (probe_class if classes else probe_number)((x[0], y), (x[1], asked), people, tally)
+                rows = [embedded(own, side, given) for side in (train, test)]
+                sides = zip(rows, (train, test), strict=True)
+                taught, asked = ((x.values, in_windows(x, side, truth)) for x, side in sides)
+                (probe_class if classes else probe_number)(taught, asked, whose(rows[1]), tally)
                 figures.setdefault(f"{what}, {name}", {})[who] = tally.estimate()
     return figures
 

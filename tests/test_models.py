@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,12 @@ def test_weights_are_small_and_load(name: str) -> None:
     fit = lp.load(MODELS / name)
     assert fit.about["recipe"] == name
     assert all(np.isfinite(w.detach().numpy()).all() for w in fit.model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_training_command_finds_all_it_needs(name: str) -> None:
+    made = runpy.run_path(str(MODELS / name / "train.py"), run_name="looked at")
+    assert {"run", "run_on_nights"} & set(made)
 
 
 @pytest.mark.parametrize("name", NAMES)
