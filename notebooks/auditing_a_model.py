@@ -25,6 +25,7 @@
 # %%
 import os
 from dataclasses import replace
+from statistics import median
 
 import latentphys as lp
 
@@ -70,7 +71,8 @@ lag.detail.get("curves", {})
 # %%
 plans = dict(fit.preprocessing.plans)
 for name, sensor in fit.model.spec.sensors.items():
-    plans[name] = replace(plans[name], location=sensor.location, scale=sensor.scale)
+    location, scale = median(sensor.location), median(sensor.scale)
+    plans[name] = replace(plans[name], location=location, scale=scale)
 careless = replace(fit, preprocessing=replace(fit.preprocessing, plans=plans))
 
 careless.audit(test, only=["identity"], draws=2)

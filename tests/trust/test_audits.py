@@ -129,7 +129,8 @@ def test_a_state_in_fixed_units_knows_people_by_gain(sound: FittedModel, people:
     )
     plans = dict(sound.preprocessing.plans)
     for name, sensor in sound.model.spec.sensors.items():
-        plans[name] = replace(plans[name], location=sensor.location, scale=sensor.scale)
+        location, scale = (float(np.median(x)) for x in (sensor.location, sensor.scale))
+        plans[name] = replace(plans[name], location=location, scale=scale)
     fixed = replace(sound, preprocessing=replace(sound.preprocessing, plans=plans))
     found = fixed.audit(loud, only=["identity"])["identity"]
     assert found.verdict == "worry", found.words
