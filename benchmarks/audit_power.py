@@ -90,9 +90,8 @@ class Loud(FittedModel):
         made = super().prepared(record)
         signals = {}
         for name, signal in made.signals.items():
-            size = (
-                signal.scale.scale / self.model.spec.sensors[name].scaling(signal.channels).scale
-            ) ** self.share
+            usual = self.model.spec.sensors[name].scaling(signal.channels)
+            size = (signal.scale.scale / usual.scale) ** self.share
             values = (signal.values * size[:, None]).astype(np.float32)
             signals[name] = replace(signal, values=values)
         return replace(made, signals=signals)

@@ -26,11 +26,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from rows.tally import Tally, explained, macro_f1, probe_class, probe_number
-from rows.windows import Truth, commonest, embedded, nights_of
+from rows.windows import Truth, commonest, labelled, nights_of
 from rows.windows import mean_of as mean_of
 from rows.windows import observed_mean as observed_mean
-from rows.windows import people as whose
-from rows.windows import truths as in_windows
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
@@ -179,10 +177,10 @@ def probed(
         for name, given in subsets.items():
             for who, own in ways.items():
                 tally = Tally(macro_f1 if classes else explained)
-                rows = [embedded(own, side, given) for side in (train, test)]
-                sides = zip(rows, (train, test), strict=True)
-                taught, asked = ((x.values, in_windows(x, side, truth)) for x, side in sides)
-                (probe_class if classes else probe_number)(taught, asked, whose(rows[1]), tally)
+                (taught, _), (asked, people) = (
+                    labelled(own, side, truth, given) for side in (train, test)
+                )
+                (probe_class if classes else probe_number)(taught, asked, people, tally)
                 figures.setdefault(f"{what}, {name}", {})[who] = tally.estimate()
     return figures
 

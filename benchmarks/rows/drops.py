@@ -16,7 +16,7 @@ import numpy as np
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.tally import Tally, explained, probe_number, share
-from rows.windows import embedded, observed_mean, people, truths
+from rows.windows import embedded, observed_mean, people, pooled, truths
 
 SENSORS = ("ecg", "ppg", "resp")
 ASKED = {"heart rate": "hr", "breathing rate": "resp_rate"}
@@ -62,17 +62,16 @@ def _probe(
 ) -> None:
     subsets = [given for asked in GIVEN.values() for given in asked]
     learned, asked = ({s: embedded(fit, side, s) for s in subsets} for side in sides)
-    whose, everything = people(asked[SENSORS]), np.concatenate(list(learned.values()))
+    whose = people(asked[SENSORS])
     for label, modality in ASKED.items():
         y = truths(learned[SENSORS], sides[0], observed_mean(modality))
         truth = truths(asked[SENSORS], sides[1], observed_mean(modality))
-        plain, resilient = (learned[SENSORS].values, y), (everything, np.tile(y, len(subsets)))
-        for probe, taught in {"plain": plain, "resilient": resilient}.items():
+        for probe, heard in {"plain": [SENSORS], "resilient": subsets}.items():
+            taught = pooled(learned, heard, y)
             row = rows.setdefault(f"{name}, {probe} probe", {})
             for missing, given in GIVEN.items():
                 tally = row.setdefault(f"{label}, {missing}", Tally(explained))
-                tests = np.concatenate([asked[s] for s in given]), np.tile(truth, len(given))
-                probe_number(taught, tests, whose * len(given), tally)
+                probe_number(taught, pooled(asked, given, truth), whose * len(given), tally)
 
 
 def _impute(fit: FittedModel, test: lp.Cohort, row: dict[str, Tally]) -> None:

@@ -20,7 +20,7 @@ from latentphys.learning.views import single_view
 from latentphys.preparation.loading import in_order
 from latentphys.preparation.windows import tile
 from rows.tally import STAGES, Array, Tally, count_confusions, macro_f1, probe_class, share
-from rows.windows import commonest, embedded, nights_of, people, truths
+from rows.windows import commonest, labelled, nights_of
 
 if TYPE_CHECKING:
     from hmmlearn.hmm import GaussianHMM
@@ -59,11 +59,12 @@ def _stage(
         "EEG": ("eeg",),
         "ECG, airflow": ("ecg", "airflow"),
     }.items():
-        rows = [embedded(fit, side, given) for side in (train, test)]
-        sides = zip(rows, (train, test), strict=True)
-        taught, asked = ((x.values, truths(x, side, commonest("stage"))) for x, side in sides)
-        whose = [f"{seed}/{who}" for who in people(rows[1])]
-        probe_class(taught, asked, whose, row.setdefault(f"F1, {name}", Tally(macro_f1)))
+        (taught, _), (asked, people) = (
+            labelled(fit, side, commonest("stage"), given) for side in (train, test)
+        )
+        people = [f"{seed}/{who}" for who in people]
+        tally = row.setdefault(f"F1, {name}", Tally(macro_f1))
+        probe_class(taught, asked, people, tally)
 
 
 @torch.no_grad()
@@ -71,14 +72,14 @@ def _retrieve(fit: FittedModel, test: lp.Cohort, seed: int, row: dict[str, Tally
     """Whether a sensor's window is among the 10 nearest to the others' mean, of all windows."""
     spec, records = fit.model.spec, [fit.prepared(record) for record in test]
     index = tile(records, fit.window_s, fit.window_s, spec.state_rate_hz)
-    found, whose = [], []
+    found, people = [], []
     for batch in in_order(records, index, tuple(spec.sensors), 64, spec.inputs):
         evidence = fit.model.evidence(batch)
         q = fit.model.guide_of(evidence, single_view(evidence.present()).keep)
         head = fit.model.alignment
         assert head is not None
         found.append(head(q).view(len(spec.sensors), len(batch), -1))
-        whose += batch.subject
+        people += batch.subject
     e = torch.cat(found, 1)
     hits = []
     for m in range(len(e)):
@@ -86,7 +87,7 @@ def _retrieve(fit: FittedModel, test: lp.Cohort, seed: int, row: dict[str, Tally
         similar = e[m] @ rest.t()
         rank = (similar > similar.diagonal().unsqueeze(-1)).sum(-1)
         hits.append((rank < 10).double())
-    for who, hit in zip(whose, torch.stack(hits).mean(0).tolist(), strict=True):
+    for who, hit in zip(people, torch.stack(hits).mean(0).tolist(), strict=True):
         tally = row.setdefault("recall@10", Tally(share))
         tally.add(f"{seed}/{who}", np.array([hit, 1.0]))
     chance = row.setdefault("chance", Tally(share))
@@ -190,8 +191,9 @@ def _raw_features(train: lp.Cohort, test: lp.Cohort, rows: dict[str, dict[str, T
             tally = rows.setdefault(name, {}).setdefault(subset, Tally(macro_f1))
             taught = np.concatenate(x[0]), np.concatenate(y[0])
             probe_class(taught, (np.concatenate(x[1]), truth), whose, tally)
+        hmm = _hidden_markov(alike[0], y[0])
+        told = np.concatenate([hmm.predict(own) for own in alike[1]])
         tally = rows.setdefault("Gaussian HMM", {}).setdefault(subset, Tally(macro_f1))
-        told = np.concatenate([_hidden_markov(alike[0], y[0]).predict(own) for own in alike[1]])
         count_confusions(truth, told, whose, tally)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import numpy as np
+import xarray as xr
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.tally import Tally, count_confusions, macro_f1, probe_class
-from rows.windows import by_window, commonest, embedded, nights_of, people, truths
+from rows.windows import by_window, commonest, embedded, nights_of, people, pooled, truths
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
@@ -32,44 +32,44 @@ WAYS = {
 }
 TUNED = (OWN, "statespace")
 Rows = dict[str, dict[str, Tally]]
+Sides = tuple[lp.Cohort, lp.Cohort]
+# Of each side, sensors -> embeddings of its windows by them.
+Seen = list[dict[tuple[str, ...], xr.DataArray]]
 
 
 def run(seeds: int, steps: int, subjects: int = 18, minutes: float = 30.0) -> Rows:
     """Macro-F1 by how many sensors are given, over all their subsets."""
     rows: Rows = {}
     for seed in range(seeds):
-        train, test = nights_of(300 + seed, SENSORS, subjects, minutes, seed)
+        sides = nights_of(300 + seed, SENSORS, subjects, minutes, seed)
         for name, chosen in WAYS.items():
-            fit = lp.fit(train, recipe=chosen, steps=steps, seed=seed, progress=False)
-            _probe(fit, name, (train, test), seed, rows)
+            fit = lp.fit(sides[0], recipe=chosen, steps=steps, seed=seed, progress=False)
+            seen = [{s: embedded(fit, side, s) for s in SUBSETS} for side in sides]
+            _probe(name, sides, seen, seed, rows)
             if name in TUNED:
-                _finetune(fit, name, (train, test), seed, rows)
+                _finetune(fit, name, sides, seen, seed, rows)
     return rows
 
 
-def _probe(
-    fit: FittedModel, name: str, sides: tuple[lp.Cohort, lp.Cohort], seed: int, rows: Rows
-) -> None:
-    train, test = sides
-    learned = {given: embedded(fit, train, given) for given in SUBSETS}
-    asked = {given: embedded(fit, test, given) for given in SUBSETS}
-    y = truths(learned[SENSORS], train, commonest("stage"))
-    truth = truths(asked[SENSORS], test, commonest("stage"))
+def _probe(name: str, sides: Sides, seen: Seen, seed: int, rows: Rows) -> None:
+    learned, asked = seen
+    y = truths(learned[SENSORS], sides[0], commonest("stage"))
+    truth = truths(asked[SENSORS], sides[1], commonest("stage"))
     whose = [f"{seed}/{who}" for who in people(asked[SENSORS])]
-    everything = np.concatenate(list(learned.values())), np.tile(y, len(SUBSETS))
-    for probe, taught in {"plain": (learned[SENSORS].values, y), "resilient": everything}.items():
+    for probe, heard in {"plain": [SENSORS], "resilient": SUBSETS}.items():
+        taught = pooled(learned, heard, y)
         row = rows.setdefault(f"{name}, {probe} probe", {})
         for size in range(len(SENSORS), 0, -1):
             given = [subset for subset in SUBSETS if len(subset) == size]
-            tests = np.concatenate([asked[s] for s in given]), np.tile(truth, len(given))
+            tests = pooled(asked, given, truth)
             probe_class(taught, tests, whose * len(given), _of_size(row, size))
 
 
-def _finetune(
-    fit: FittedModel, name: str, sides: tuple[lp.Cohort, lp.Cohort], seed: int, rows: Rows
-) -> None:
+def _finetune(fit: FittedModel, name: str, sides: Sides, seen: Seen, seed: int, rows: Rows) -> None:
     train, test = sides
-    learned, asked = (by_window(embedded(fit, x), x, commonest("stage")) for x in sides)
+    learned, asked = (
+        by_window(x[SENSORS], side, commonest("stage")) for x, side in zip(seen, sides, strict=True)
+    )
     for way, resilient in {"plain": False, "resilient": True}.items():
         own = fit.finetune(
             train,

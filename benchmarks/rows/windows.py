@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -69,6 +69,21 @@ def truths(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> Array:
     """What was true in each window of `embedded`."""
     records = {record.record: record for record in cohort}
     return np.asarray([truth(records[name], a, b) for name, a, b in _places(rows)])
+
+
+def labelled(
+    fit: FittedModel, cohort: Cohort, truth: Truth, given: Sequence[str] | None = None
+) -> tuple[tuple[Array, Array], list[str]]:
+    """Each window's embedding and what was true in it, and whose it is."""
+    rows = embedded(fit, cohort, given)
+    return (rows.values, truths(rows, cohort, truth)), people(rows)
+
+
+def pooled(
+    rows: Mapping[tuple[str, ...], xr.DataArray], subsets: Sequence[tuple[str, ...]], y: Array
+) -> tuple[Array, Array]:
+    """Embeddings of the same windows by some subsets, one below the other, each beside its y."""
+    return np.concatenate([rows[given] for given in subsets]), np.tile(y, len(subsets))
 
 
 def by_window(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> dict[tuple[str, float], float]:

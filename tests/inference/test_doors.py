@@ -108,7 +108,7 @@ def test_a_silent_channel_beside_others_has_the_training_subjects_size(
     ecg.values[1] = np.nan
     record = replace(two, signals={**two.signals, "ecg": ecg}).crop(0.0, 20.0)
     answer = tiny_fit.impute(record, "ecg", given=["resp"], draws=20)
-    usual = float(tiny_fit.model.spec.sensors["ecg"].scaling(["V"]).scale.item())
+    usual = tiny_fit.model.spec.sensors["ecg"].scaling(["V"]).scale.item()
     assert answer.attrs["scaling"] == "II: own, V: training"
     assert 0.3 * usual < float(answer.sd[1].mean()) < 3.0 * usual
     assert float(answer.sd[0].mean()) > 30.0 * usual

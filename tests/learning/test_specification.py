@@ -24,7 +24,7 @@ def record(subject: str, channels: list[str], silent: tuple[str, ...] = ()) -> R
 
 def test_each_channel_has_its_own_typical_scaling() -> None:
     records = [record(str(k), ["low", "high"]) for k in range(5)]
-    records.append(record("9", ["high", "low"], silent=("low",)))
+    records += [record(str(k), ["high", "low"], silent=("low",)) for k in range(5, 12)]
     (spec,) = sensors_of([default_preprocessing().prepare(r) for r in records], 1.0).values()
     told = spec.scaling(["high", "low", "another"])
     np.testing.assert_allclose(told.location[:2], [500.0, -40.0], atol=8.0)
