@@ -218,7 +218,6 @@ def score_batch(
     objective: Objective,
     generator: torch.Generator,
     kl_weight: float = 1.0,
-    elbo_weight: float = 1.0,
 ) -> Score:
     """Encode once, look several times (all sensors, subsets, masks), and weigh the terms.
 
@@ -228,7 +227,6 @@ def score_batch(
         objective: the terms' weights.
         generator: of views, masks and gaps.
         kl_weight: of the divergences inside the ELBO, less than 1 while they are warmed up.
-        elbo_weight: of the ELBO as a whole, the same.
     """
     seen = _Seen.of(model, batch, objective, generator)
     z = seen.q["full"].rsample()
@@ -236,8 +234,7 @@ def score_batch(
     directions: dict[str, list[float]] = {}
     total = z.new_zeros(len(batch))
     if objective.elbo > 0:
-        weight = objective.elbo * elbo_weight
-        total = total - weight * _bound(seen, z, kl_weight, by_window)
+        total = total - objective.elbo * _bound(seen, z, kl_weight, by_window)
     if objective.cross > 0:
         crossed = seen.scored("subset")
         directions = _directions(seen, crossed)

@@ -34,9 +34,6 @@ class TrainingPlan:
         weight_decay: of AdamW.
         clip: largest gradient norm.
         warm_up: share of the budget over which the KL weight rises from 0.01 to 1.
-        elbo_warm_up: share of the budget over which the ELBO as a whole rises from 0.01 of its
-            weight to all of it; 0 for all of it at once. Told sharply, what is shown weighs far
-            more than what is not, and what sensors tell of one another is then learned late.
         average: decay of the exponential moving average of the weights.
         checks: how many times the held-out subjects are scored.
         patience: consecutive non-finite batches before training stops.
@@ -49,7 +46,6 @@ class TrainingPlan:
     weight_decay: float = 0.1
     clip: float = 1.0
     warm_up: float = 1.0 / 3.0
-    elbo_warm_up: float = 0.0
     average: float = 0.99
     checks: int = 10
     patience: int = 5
@@ -264,8 +260,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             cosine = 0.5 * (1.0 + math.cos(math.pi * min(fraction, 1.0)))
             group["lr"] = self.plan.learning_rate * warm * cosine
-        weights = (_risen(fraction, over) for over in (self.plan.warm_up, self.plan.elbo_warm_up))
-        score = score_batch(self.model, batch, self.objective, self.generator, *weights)
+        risen = _risen(fraction, self.plan.warm_up)
+        score = score_batch(self.model, batch, self.objective, self.generator, risen)
         self.optimiser.zero_grad(set_to_none=True)
         score.loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
@@ -297,8 +293,7 @@ class _Run:
             return
         loss = held_out_loss(self.average.copy, held_out, self.objective)
         self.history.close_row(self.step, held_out_loss=loss)
-        settled = max(self.plan.warm_up, self.plan.elbo_warm_up)
-        if fraction > settled and loss < self.best_loss:
+        if fraction > self.plan.warm_up and loss < self.best_loss:
             self.best_loss = loss
             self.best_state = copy.deepcopy(self.average.copy.state_dict())
 

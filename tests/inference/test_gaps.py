@@ -22,8 +22,7 @@ def fitted() -> FittedModel:
     cohort = simulate(subjects=8, minutes=2.0, seed=5, absent=0.0).keep("ppg", "resp")
     chosen = recipe(  # else it takes 1,000 steps
         "statespace",
-        objective={"gaps": 0.8, "miss": 0.1},
-        training={"warm_up": 1.0 / 3.0, "elbo_warm_up": 0.0},
+        objective={"gaps": 0.8, "miss": 0.1, "elbo": 1.0},
     )
     sizes = {"latent_dim": 8, "window_s": 8.0}
     return fit(cohort, steps=100, seed=0, recipe=chosen, progress=False, **sizes)
