@@ -85,7 +85,7 @@ from latentphys.trust.decisions import brier_score, calibration_error, selective
 ECG = SignalPlan(low_hz=0.05, high_hz=40.0, flat_s=2.0, location=0.0, scale=0.25, units="mV")
 PREPARATION = Preprocessing({**DEFAULT_PLANS, "ecg": ECG})
 # What one sensor tells of another is not to be learned where there is one.
-ALONE = replace(RECIPE, objective=replace(RECIPE.objective, cross=0.0, miss=0.0))
+ALONE = replace(RECIPE, objective=replace(RECIPE.objective, elbo=1.0, cross=0.0, miss=0.0))
 RATE_HZ = 200.0  # a whole number of samples a state step, and well above what the filter leaves
 WINDOW_S = 10.0
 LEADS: dict[int, tuple[str, ...]] = {12: (), 3: ("i", "ii", "v2"), 1: ("ii",)}
