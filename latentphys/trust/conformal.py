@@ -227,7 +227,8 @@ class SubjectConformal:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        curves = {name: [float(f"{v:.5g}") for v in own] for name, own in self.curves.items()}
+        # Nine digits tell any two float32 scores apart: fewer make ties, which answer otherwise.
+        curves = {name: [float(f"{v:.9g}") for v in own] for name, own in self.curves.items()}
         return {"guarantee": self.guarantee, "curves": curves}
 
     @classmethod

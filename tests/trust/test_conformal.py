@@ -112,6 +112,18 @@ def test_it_comes_back_from_json_and_says_what_it_cannot_do() -> None:
         repair.quantile(1.0)
 
 
+def test_scores_that_hardly_differ_answer_alike_from_json() -> None:
+    rng = np.random.default_rng(3)
+    people = {f"s{k}": (1.0 + 1e-3 * rng.random(500)).astype(np.float32) for k in range(4)}
+    repair = SubjectConformal.of(people, "leave_one_out")
+    again = SubjectConformal.from_dict(json.loads(json.dumps(repair.to_dict())))
+    levels = np.linspace(0.05, 0.95, 91)
+    np.testing.assert_array_equal(
+        [again.quantile(q) for q in levels],
+        [np.float64(f"{repair.quantile(q):.9g}") for q in levels],
+    )
+
+
 def test_rates_of_draws_that_agree_on_a_wrong_rate_are_repaired() -> None:
     rng = np.random.default_rng(2)
     people = {}
