@@ -2,6 +2,8 @@
 
 loss = -ELBO + lambda_cross * (-L_cross) + lambda_mask * (-L_mask) + lambda_align * L_align
        + lambda_miss * L_miss + lambda_codes * (L_token - L_code)           (nats per second)
+
+with L_cross and L_mask less lambda_block * L_block.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from latentphys.recordings.errors import FitError
 
 SHORTEST_GAP_S = 0.5
 SHORTEST_OWN_GAP_S = 0.25
+BLOCKS_S = (0.25, 1.0)
 Alignment = Literal["leave_one_out", "pairwise", "posterior"]
 ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
 
@@ -56,6 +59,9 @@ class Objective:
         views: random subsets of each window's sensors that are looked at.
         draws: latent paths a view in L_cross and L_mask; even, or 1.
         beta: these two weigh each sample's gradient by its predictive variance to this power.
+        block: how much of L_block, the score of draws' means over `BLOCKS_S`, is taken off
+            L_cross and L_mask. With it draws vary as whole waveforms do, not sample by sample;
+            `draws` is then an even number from 4.
         one_out: how often a subset view leaves out just one sensor.
         gaps: share of the subset views that have a gap in all sensors.
         own_gaps: probability that a sensor of a window has gaps of its own: its encoder is not
@@ -90,6 +96,7 @@ class Objective:
     none_out: float = 0.4
     teach_only: bool = True
     beta: float = 0.5
+    block: float = 0.0
     elbo: float = 1.0
     mask: float = 0.0
     masking: Masking = field(default_factory=Masking)
@@ -102,7 +109,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         """Refuse weights that cannot be."""
-        terms = ("elbo", "cross", "miss", "mask", "align", "text", "codes")
+        terms = ("elbo", "cross", "miss", "mask", "align", "text", "codes", "block")
         own = {name: getattr(self, name) for name in terms}
         for name, value in {**own, **self.weights}.items():
             if not value >= 0:
@@ -116,6 +123,11 @@ class Objective:
                     raise FitError(
                         f"{name} is a share of windows, from 0 to 1; got {given!r}. Half is 0.5."
                     )
+        if self.block > 0 and (self.draws < 4 or self.draws % 2):
+            raise FitError(
+                f"block compares draws of two kinds, an even number from 4; got {self.draws!r} "
+                "draws. Take draws=4, or block=0."
+            )
         if not 0 <= self.total_correlation < 1:
             raise FitError(
                 "total_correlation is from 0 (the plain ELBO) up to, but not, 1; got "
@@ -198,9 +210,9 @@ class _Seen:
         }
         return cls(model, batch, shown, objective, evidence, views, parts)
 
-    def scored(self, view: str) -> dict[str, Tensor]:
-        """Log density of what a view scores, modality -> (row,)."""
-        scores = terms.cross(
+    def scored(self, view: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Log density of what a view scores, and L_block of it, modality -> (row,)."""
+        scores, blocks = terms.cross_and_blocks(
             self.model,
             self.batch,
             self.evidence,
@@ -208,8 +220,10 @@ class _Seen:
             self.q[view],
             self.objective.draws,
             self.objective.beta,
+            BLOCKS_S if self.objective.block > 0 else (),
         )
-        return terms.weighted(scores, self.objective.weights)
+        weights = self.objective.weights
+        return terms.weighted(scores, weights), terms.weighted(blocks, weights)
 
 
 def score_batch(
@@ -236,31 +250,47 @@ def score_batch(
     if objective.elbo > 0:
         total = total - objective.elbo * _bound(seen, z, kl_weight, by_window)
     if objective.cross > 0:
-        crossed = seen.scored("subset")
+        crossed, blocks = seen.scored("subset")
         directions = _directions(seen, crossed)
-        by_view = {name: value.view(objective.views, -1) for name, value in crossed.items()}
-        mean = {f"cross/{name}": value.mean(0) for name, value in by_view.items()}
-        by_window |= mean
-        total = total - objective.cross * torch.stack(list(mean.values())).sum(0)
+        by_window |= _over_views(crossed, "cross", objective.views)
+        if objective.block > 0:
+            by_window |= _over_views(blocks, "block", objective.views)
+        told = _told(crossed, blocks, objective).view(objective.views, -1).mean(0)
+        total = total - objective.cross * told
     if objective.miss > 0:
         by_window["miss"] = _miss(seen, z)
         total = total + objective.miss * by_window["miss"]
     if objective.mask > 0:
-        masked = {f"mask/{name}": value for name, value in seen.scored("masked").items()}
-        by_window |= masked
-        total = total - objective.mask * torch.stack(list(masked.values())).sum(0)
+        masked, blocks = seen.scored("masked")
+        by_window |= _over_views(masked, "mask", 1)
+        total = total - objective.mask * _told(masked, blocks, objective)
     if objective.codes > 0:
         total = total + objective.codes * _codes(seen, by_window)
     if objective.align > 0:
         by_window["align"] = _align(seen)
         total = total + objective.align * by_window["align"]
     draws = max(1, objective.draws // 2)
-    told = text_terms(model, batch, seen.evidence, generator, draws, objective.beta)
-    by_window |= told
-    total = total + weighed(told, objective.text, objective.cross)
+    read = text_terms(model, batch, seen.evidence, generator, draws, objective.beta)
+    by_window |= read
+    total = total + weighed(read, objective.text, objective.cross)
     active = int((seen.q["full"].mean.detach().flatten(0, 1).var(0) > 0.01).sum())
     detached = {name: value.detach() for name, value in by_window.items()}
     return Score(total.mean(), detached, active, directions)
+
+
+def _told(
+    scores: Mapping[str, Tensor], blocks: Mapping[str, Tensor], objective: Objective
+) -> Tensor:
+    """L_cross or L_mask less L_block, over all modalities, (row,)."""
+    told = torch.stack(list(scores.values())).sum(0)
+    if objective.block == 0:
+        return told
+    return told - objective.block * torch.stack(list(blocks.values())).sum(0)
+
+
+def _over_views(scores: Mapping[str, Tensor], term: str, views: int) -> dict[str, Tensor]:
+    """term/modality -> mean over a window's views, (batch,)."""
+    return {f"{term}/{name}": value.view(views, -1).mean(0) for name, value in scores.items()}
 
 
 def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ order sample, batch, step, latent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ from latentphys.model.distributions import GaussMarkov, kl_along
 from latentphys.model.evidence import Evidence, SensorEvidence
 from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import Batch
+
+TINY = 1e-9  # added to variances of blocks without a sample
 
 
 @dataclass(frozen=True)
@@ -294,18 +296,61 @@ def cross(
         Seitzer, Tavakoli, Antic and Martius (2022), On the pitfalls of heteroscedastic
         uncertainty estimation with probabilistic neural networks, equation 4.
     """
+    return cross_and_blocks(model, batch, evidence, view, q_subset, draws, beta)[0]
+
+
+def cross_and_blocks(
+    model: StateSpaceModel,
+    batch: Batch,
+    evidence: Evidence,
+    view: View,
+    q_subset: GaussMarkov,
+    draws: int = 4,
+    beta: float = 0.0,
+    blocks_s: Sequence[float] = (),
+) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """`cross`, and L_block of the same draws: what their means over blocks of samples say.
+
+        L_block = sum_b n_b CRPS_b,   CRPS_b = E|X_b - x_b| - E|X_b - X'_b| / 2
+
+    X_b and X'_b are means over block b of two draws from q_S, x_b that of its n_b scored samples;
+    a block of which half is scored counts. L_cross asks every sample by itself, which sensor noise
+    that differs from sample to sample answers as well as a state that is not known. Over a block
+    noise averages out: what is left of the spread is the state's, and this says whether it is
+    enough. It is a proper score whose estimate from few draws is unbiased.
+
+    Args:
+        model, batch, evidence, view, q_subset, draws, beta: as in `cross`; draws 4 or more for
+            blocks, of which those that are each other's mirror image are not compared.
+        blocks_s: lengths of blocks, seconds, each scored; none for L_cross alone.
+
+    Returns:
+        L_cross and L_block, modality -> (row,) each, a second of signal; nats and standard
+        deviations times samples.
+
+    References:
+        Gneiting and Raftery (2007), Strictly proper scoring rules, prediction, and estimation,
+        equation 21.
+    """
     rows = len(view.keep)
     paths = q_subset.path(_mirrored(draws, q_subset.mean))
-    scores = {}
+    scores, blocks = {}, {}
     for k, (name, sensor) in enumerate(evidence.sensors.items()):
         scored = view.targets(k, batch.steps)
         traces = _Traces.of(model, batch, name, scored, view)
         score = paths.new_zeros(rows)
+        block = paths.new_zeros(rows)
         if len(traces.row):
             eps = _nuisance(sensor, traces, view, name, k, draws)
             emission = model.emission(name)
             lag = _lag(batch, evidence, traces, name, draws)
-            loc, variance = _predictive(emission, paths[:, traces.row], eps, traces, lag)
+            loc, variance = _decoded(emission, paths[:, traces.row], eps, traces, lag)
+            for length in blocks_s:
+                steps = max(1, round(length * batch.state_rate_hz))
+                away = _block_score(loc, variance, traces, steps)
+                block = block.index_add(0, traces.row, away)
+            block = block / traces.channels_of(rows)
+            loc, variance = _mixed(loc, variance)
             log_prob = emission.spread(loc, variance).log_prob(traces.values)
             weight = _weight(variance, traces.mask, beta)
             log_prob = weight * log_prob + ((1.0 - weight) * log_prob).detach()
@@ -314,8 +359,8 @@ def cross(
                 paid = lag_divergence(model, evidence, name).repeat(rows // len(batch))
                 asked = torch.bincount(traces.row, minlength=rows) > 0
                 score = score - torch.where(asked, paid, 0.0)
-        scores[name] = score / seconds(batch)
-    return scores
+        scores[name], blocks[name] = score / seconds(batch), block / seconds(batch)
+    return scores, blocks
 
 
 def _nuisance(
@@ -360,12 +405,45 @@ def _weight(variance: Tensor, mask: Tensor, beta: float) -> Tensor:
     return weight * counted.sum() / torch.where(counted, weight, 0.0).sum()
 
 
-def _predictive(
+def _decoded(
     emission: Emission, paths: Tensor, eps: Tensor, traces: _Traces, lag: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of K decoded draws of some traces, (trace, step, 1, patch) each."""
+    """Mean and variance of each decoded draw of some traces, (draw, trace, step, 1, patch)."""
     loc, scale = emission.moments(paths, eps, traces.name, traces.offset, lag)
-    variance = emission.variance(scale).mean(0)
-    if len(paths) > 1:
-        variance = variance + loc.var(0, correction=0)
-    return loc.mean(0), variance
+    return loc, emission.variance(scale)
+
+
+def _mixed(loc: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the mixture of draws, without the draw."""
+    together = variance.mean(0)
+    if len(loc) > 1:
+        together = together + loc.var(0, correction=0)
+    return loc.mean(0), together
+
+
+def _block_score(loc: Tensor, variance: Tensor, traces: _Traces, steps: int) -> Tensor:
+    """sum_b n_b CRPS_b over blocks of state steps, (trace,).
+
+    Args:
+        loc, variance: (draw, trace, step, 1, patch), the second half of the draws mirrored.
+        traces: what is scored.
+        steps: a block's length; what is left after the last whole one is not scored.
+    """
+    length, patch = traces.mask.shape[1] // steps * steps, traces.mask.shape[-1]
+
+    def summed(x: Tensor) -> Tensor:
+        x = torch.where(traces.mask, x, 0.0)[..., :length, 0, :]
+        return x.reshape(*x.shape[:-2], length // steps, steps * patch).sum(-1)
+
+    size = summed(torch.ones_like(traces.values))
+    count = size.clamp_min(1.0)
+    # The noise of a mean of many samples is nearly normal, whatever theirs.
+    spread = (summed(variance) + TINY).sqrt() / count
+    means = summed(loc) / count + spread * torch.randn_like(spread)
+    away = (means - summed(traces.values) / count).abs().mean(0)
+    halves = means.view(2, -1, *means.shape[1:])
+    apart = (halves[:, None, :, None] - halves[None, :, None, :]).abs().mean((0, 1))
+    others = apart.shape[0] - 1
+    apart = (apart.sum((0, 1)) - apart.diagonal().sum(-1)) / (apart.shape[0] * others)
+    enough = size >= steps * patch / 2
+    return torch.where(enough, size * (away - apart / 2.0), 0.0).sum(-1)

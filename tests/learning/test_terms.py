@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.distributions import Normal
 
 from latentphys.learning import terms
 from latentphys.learning.objective import Objective, _Seen, score_batch
@@ -488,3 +490,63 @@ def test_cross_rewards_an_honest_spread_as_draws_grow(
     assert pull[1] > 5 * pull[4] > 0
     assert pull[4] < 0.35
     assert abs(pull[32]) < 0.06
+
+
+def _scored_traces(values: Tensor, mask: Tensor) -> terms._Traces:
+    """Traces (trace, step, 1, patch) with nothing but samples."""
+    none = torch.zeros(len(values), dtype=torch.long)
+    return terms._Traces(none, none, none, values, mask, none[:, None], values[:, :, 0])
+
+
+def test_the_score_of_blocks_is_the_crps_of_their_means() -> None:
+    """E over draws = n (s (w (2 Phi(w) - 1) + 2 phi(w) - 1 / sqrt(pi))), w = (x - mu) / s."""
+    torch.manual_seed(0)
+    count, steps, patch, state, noise = 40_000, 4, 5, 0.7, 1.3
+    drawn = torch.randn(2, count, 1, 1, 1, dtype=torch.float64).repeat(1, 1, steps, 1, patch)
+    loc = 0.2 + state * torch.cat([drawn, -drawn])
+    variance = torch.full_like(loc, noise**2)
+    mask = torch.ones(count, steps, 1, patch, dtype=torch.bool)
+    mask[:, 1, :, 3:] = False  # of the first block of two steps
+    mask[:, 3] = False  # half of the second
+    mask[:, 2, :, 0] = False  # and more: it does not count
+    values = torch.where(mask, 1.0, torch.nan).double()
+    found = terms._block_score(loc, variance, _scored_traces(values, mask), 2)
+    scored = 8
+    spread = (state**2 + noise**2 / scored) ** 0.5
+    unit, w = Normal(0.0, 1.0), torch.tensor((1.0 - 0.2) / spread)
+    crps = w * (2.0 * unit.cdf(w) - 1.0) + 2.0 * unit.log_prob(w).exp() - math.pi**-0.5
+    assert float(found.mean()) == pytest.approx(scored * spread * float(crps), rel=0.02)
+
+
+def test_blocks_tell_a_state_that_is_not_known_from_noise_of_every_sample() -> None:
+    torch.manual_seed(0)
+    count, steps, patch = 2000, 3, 8
+    away = torch.randn(count, 1, 1, 1, dtype=torch.float64).expand(count, steps, 1, patch)
+    mask = torch.ones(count, steps, 1, patch, dtype=torch.bool)
+    traces = _scored_traces(away, mask)
+    drawn = torch.randn(2, count, 1, 1, 1, dtype=torch.float64).expand(2, *away.shape)
+    drawn, nothing = torch.cat([drawn, -drawn]), torch.zeros(4, *away.shape, dtype=torch.float64)
+    state = terms._block_score(drawn, nothing, traces, steps).mean()
+    noise = terms._block_score(nothing, nothing + 1.0, traces, steps).mean()
+    assert float(state) < 0.9 * float(noise)  # 0.56 and 0.69 times the number of samples
+
+
+def test_the_score_of_blocks_is_taken_off_what_is_told(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(), make_batch()
+    scores = []
+    for block in (0.0, 0.5):
+        torch.manual_seed(0)
+        objective = Objective(cross=2.0, own_gaps=0.0, block=block)
+        scores.append(score_batch(model, batch, objective, torch.Generator().manual_seed(0)))
+    assert not any(name.startswith("block/") for name in scores[0].by_window)
+    blocks = sum(scores[1].by_window[f"block/{name}"] for name in batch.values)
+    assert isinstance(blocks, Tensor)
+    assert bool((blocks > 0).any())
+    told = sum(scores[1].by_window[f"cross/{name}"] for name in batch.values)
+    elbo, miss = (scores[1].by_window[name] for name in ("elbo", "miss"))
+    expected = -elbo - 2.0 * (told - 0.5 * blocks) + objective.miss * miss
+    torch.testing.assert_close(scores[1].loss, expected.mean())
+    with pytest.raises(FitError, match="an even number from 4"):
+        Objective(block=1.0, draws=2)
