@@ -40,7 +40,7 @@ def fitted() -> FittedModel:
     cohort = Cohort([record_of(k) for k in range(12)])
     return fit(
         cohort,
-        recipe=recipe("statespace", objective={"elbo": 1.0}),
+        recipe=recipe("statespace", objective={"elbo": 1.0, "miss": 0.003}),
         steps=24,
         latent_dim=4,
         window_s=8.0,
