@@ -43,6 +43,7 @@ def plot_training(fit: HasHistory) -> Any:
     groups = {
         "ELBO": ["elbo"],
         "imputed\nsensors": [name for name in logged if name.startswith("cross/")],
+        "means of\nblocks": [name for name in logged if name.startswith("block/")],
         "hidden\nsamples": [name for name in logged if name.startswith("mask/")],
         "hidden\ncodes": [name for name in logged if name.startswith("code/")],
         "tokens": [name for name in logged if name.startswith("token/")],
