@@ -1,9 +1,9 @@
 """One objective over views, as a weighted sum of its terms.
 
-loss = -ELBO + lambda_cross * (-L_cross) + lambda_mask * (-L_mask) + lambda_align * L_align
-       + lambda_miss * L_miss + lambda_codes * (L_token - L_code)           (nats per second)
+loss = -lambda_elbo * ELBO - lambda_cross * L_cross - lambda_mask * L_mask
+       + lambda_align * L_align + lambda_miss * L_miss + lambda_codes * (L_token - L_code)
 
-with L_cross and L_mask less lambda_block * L_block.
+in nats per second, with L_cross and L_mask less lambda_block * L_block.
 """
 
 from __future__ import annotations
@@ -253,8 +253,7 @@ def score_batch(
         crossed, blocks = seen.scored("subset")
         directions = _directions(seen, crossed)
         by_window |= _over_views(crossed, "cross", objective.views)
-        if objective.block > 0:
-            by_window |= _over_views(blocks, "block", objective.views)
+        by_window |= _over_views(blocks, "block", objective.views)
         told = _told(crossed, blocks, objective).view(objective.views, -1).mean(0)
         total = total - objective.cross * told
     if objective.miss > 0:
@@ -283,9 +282,7 @@ def _told(
 ) -> Tensor:
     """L_cross or L_mask less L_block, over all modalities, (row,)."""
     told = torch.stack(list(scores.values())).sum(0)
-    if objective.block == 0:
-        return told
-    return told - objective.block * torch.stack(list(blocks.values())).sum(0)
+    return told - objective.block * sum(blocks.values(), torch.zeros_like(told))
 
 
 def _over_views(scores: Mapping[str, Tensor], term: str, views: int) -> dict[str, Tensor]:

@@ -326,7 +326,7 @@ def cross_and_blocks(
 
     Returns:
         L_cross and L_block, modality -> (row,) each, a second of signal; nats and standard
-        deviations times samples.
+        deviations times samples. Without blocks the second is empty.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules, prediction, and estimation,
@@ -338,9 +338,9 @@ def cross_and_blocks(
     for k, (name, sensor) in enumerate(evidence.sensors.items()):
         scored = view.targets(k, batch.steps)
         traces = _Traces.of(model, batch, name, scored, view)
-        score = paths.new_zeros(rows)
-        block = paths.new_zeros(rows)
+        score, block = paths.new_zeros(rows), paths.new_zeros(rows)
         if len(traces.row):
+            channels = traces.channels_of(rows)
             eps = _nuisance(sensor, traces, view, name, k, draws)
             emission = model.emission(name)
             lag = _lag(batch, evidence, traces, name, draws)
@@ -349,17 +349,19 @@ def cross_and_blocks(
                 steps = max(1, round(length * batch.state_rate_hz))
                 away = _block_score(loc, variance, traces, steps)
                 block = block.index_add(0, traces.row, away)
-            block = block / traces.channels_of(rows)
             loc, variance = _mixed(loc, variance)
             log_prob = emission.spread(loc, variance).log_prob(traces.values)
             weight = _weight(variance, traces.mask, beta)
             log_prob = weight * log_prob + ((1.0 - weight) * log_prob).detach()
-            score = traces.by_row(log_prob, rows) / traces.channels_of(rows)
+            score = traces.by_row(log_prob, rows) / channels
+            block = block / channels
             if lag is not None:
                 paid = lag_divergence(model, evidence, name).repeat(rows // len(batch))
                 asked = torch.bincount(traces.row, minlength=rows) > 0
                 score = score - torch.where(asked, paid, 0.0)
-        scores[name], blocks[name] = score / seconds(batch), block / seconds(batch)
+        scores[name] = score / seconds(batch)
+        if blocks_s:
+            blocks[name] = block / seconds(batch)
     return scores, blocks
 
 
