@@ -527,7 +527,11 @@ class FittedModel:
         records). A row has four features a latent dimension: `mean` of the posterior mean,
         `log_sd` its mean log posterior standard deviation, and `log_variation` and
         `log_increment`, the log root mean square of the posterior mean about its own mean and
-        from step to step, whose ratio is how fast it moves; a patch has the first two.
+        from step to step, whose ratio is how fast it moves; a patch has the first two. Units
+        longer than a beat have the state's rhythms besides: `breathing_1`, `breathing_2` and
+        `breathing_4` are the mean log frequency, in Hz, of its power from 0.07 to 0.8 Hz,
+        weighted by the power to the 1, 2 and 4 (ever nearer the peak; `latentphys.model.figures`),
+        and `heart_1` to `heart_4` from 0.8 to 4 Hz, where the model's clock shows them.
 
         What is left of a record after the last whole window or epoch is not a unit; a record
         shorter than one is one, as long as it is.

@@ -7,20 +7,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
 from latentphys.inference.paths import paths_of
+from latentphys.model.figures import FIGURES, POWERS, bands_of, figures_of, rhythms
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.spans import EPOCH_S, Spans, Unit, check_unit
 from latentphys.preparation.windows import observed
 from latentphys.recordings.errors import ArgumentError
 
-FEATURES = ("mean", "log_sd", "log_variation", "log_increment")
-STEP_FEATURES = ("mean", "log_sd")
+STEP_FEATURES = FIGURES[:2]  # one step does not vary
 SEQUENCES = ("window", "epoch")
-# Added to variances before the logarithm, so that a state at rest has one.
+TOO_SHORT = ("patch", "beat")  # to have a rhythm
+MINUTE_S = 60.0
 TINY = 1e-6
 
 Array = NDArray[np.float32]
@@ -33,7 +36,7 @@ class Form:
     Attributes:
         unit: what a row stands for.
         per_modality: given each modality alone, along a dimension of its own.
-        pooled: FEATURES of each unit; else its posterior mean step by step.
+        pooled: figures of each unit; else its posterior mean step by step.
 
     Raises:
         ArgumentError: a unit that there is not, or sequences of another unit than SEQUENCES.
@@ -51,10 +54,18 @@ class Form:
                 f"length; got unit={self.unit!r}. Take unit='patch', which is a row a step."
             )
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Features of each latent dimension; one step does not vary."""
-        return STEP_FEATURES if self.unit == "patch" else FEATURES
+    def features(self, latent_dim: int, rate_hz: float) -> list[str]:
+        """The names of a row's features, in their order.
+
+        Args:
+            latent_dim: size of z.
+            rate_hz: steps a second.
+        """
+        kinds = STEP_FEATURES if self.unit == "patch" else FIGURES
+        names = [f"{kind}_{k}" for kind in kinds for k in range(latent_dim)]
+        if self.unit in TOO_SHORT:
+            return names
+        return names + [f"{band}_{p}" for band in bands_of(rate_hz) for p in POWERS]
 
 
 def embed_records(
@@ -118,12 +129,12 @@ def unit_features(
         window_s: length of the windows it is read in, seconds.
         unit: of the spans.
     """
-    mean, sd = _state(model, record, given, window_s)
-    steps = spans.steps(len(mean), model.spec.state_rate_hz)
+    mean, sd = paths_of(model, record, given, window_s).moments()
+    path, clock = torch.cat([mean, sd.log()], dim=-1), model.spec.state_rate_hz
+    parts = spans.steps(len(path), clock)
     if unit == "patch":
-        step = [part.start for part in steps]
-        return np.concatenate([mean[step], np.log(sd[step])], axis=1)
-    return np.stack([_features(mean[part], sd[part]) for part in steps])
+        return path[[part.start for part in parts]].numpy()
+    return torch.stack([_features(path[part], unit, clock) for part in parts]).numpy()
 
 
 def _rows(
@@ -156,21 +167,13 @@ def _layout(
     latents = range(model.spec.latent_dim)
     dims: tuple[str, ...] = ("feature",)
     coords: dict[str, list[str] | range] = {
-        "feature": [f"{kind}_{k}" for kind in form.kinds for k in latents]
+        "feature": form.features(model.spec.latent_dim, model.spec.state_rate_hz)
     }
     if not form.pooled:
         dims, coords = ("step", "latent"), {"latent": latents}
     if form.per_modality:
         dims, coords = ("modality", *dims), {**coords, "modality": list(given)}
     return dims, coords
-
-
-def _state(
-    model: StateSpaceModel, record: PreparedRecord, given: Sequence[str], window_s: float
-) -> tuple[Array, Array]:
-    """Posterior mean and sd of a whole recording, (step, latent) each."""
-    mean, sd = paths_of(model, record, given, window_s).moments()
-    return mean.numpy(), sd.numpy()
 
 
 def _sequences(
@@ -188,16 +191,32 @@ def _sequences(
             f"a sequence is of a whole {unit}, {length_s:g} s; record {record.record!r} lasts "
             f"{record.duration_s:g} s. Leave it out, or take pooled=True."
         )
-    mean, _ = _state(model, record, given, window_s)
+    mean = paths_of(model, record, given, window_s).moments()[0].numpy()
     clock = model.spec.state_rate_hz
     count = max(1, math.floor(length_s * clock + TINY))
     parts = spans.steps(len(mean), clock)
     return np.stack([mean[part.start : part.start + count] for part in parts])
 
 
-def _features(mean: Array, sd: Array) -> Array:
-    """The FEATURES of one stretch of posterior means and sds (step, latent)."""
-    variation = np.sqrt(mean.var(0) + TINY)
-    steps = np.diff(mean, axis=0) if len(mean) > 1 else np.zeros_like(mean)
-    increment = np.sqrt((steps**2).mean(0) + TINY)
-    return np.concatenate([mean.mean(0), np.log(sd).mean(0), np.log(variation), np.log(increment)])
+def _features(path: Tensor, unit: Unit, rate_hz: float) -> Tensor:
+    """The figures of one unit and its rhythms, log Hz; those of a long unit its minutes' mean.
+
+    Args:
+        path: posterior mean and log sd of z, (step, 2 * latent).
+        unit: what it is.
+        rate_hz: steps a second.
+
+    Returns:
+        (feature,), as `Form.features` names them.
+    """
+    inside = torch.ones(1, len(path), dtype=torch.bool)
+    figures = figures_of(path[None], inside)[0]
+    bands = list(bands_of(rate_hz).values())
+    if unit in TOO_SHORT or not bands:
+        return figures
+    minute = round(MINUTE_S * rate_hz)
+    mean, whole = path.chunk(2, dim=-1)[0], len(path) // minute * minute
+    minutes = mean[:whole].split(minute) if whole else (mean,)
+    # One by one: the periodogram of a day at once is a gigabyte.
+    told = [rhythms(one[None], inside[:, : len(one)], bands) for one in minutes]
+    return torch.cat([figures, torch.cat(told).mean(0) + math.log(rate_hz)])

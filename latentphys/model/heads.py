@@ -5,11 +5,8 @@
     ordinal    P(y <= k) = sigmoid(theta_k - f)   theta increasing, the same for everybody
     survival   h(t) = h_0(t) e^f                  proportional hazards
 
-f is linear in h, the unit's features; h is pooled from q over the steps inside the unit. Among
-them is how fast the state goes to and fro, as breathing and the heart do, at any amplitude:
-
-    S(f) = mean_k P_k(f) / sum_f P_k(f),     P_k the periodogram of the mean of z_k, Hann window
-    rhythm_p = sum_f S(f)^p log f / sum_f S(f)^p,     over a band; p = 1, 2, 4 ever nearer its peak
+f is linear in h, the unit's features; h is pooled from q over the steps inside the unit, see
+`latentphys.model.figures`.
 
 References:
     McCullagh (1980), Regression models for ordinal data.
@@ -29,16 +26,21 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from latentphys.model.distributions import SCALE_FLOOR, GaussMarkov
+from latentphys.model.figures import (
+    FIGURES,
+    POWERS,
+    TINY,
+    bands_of,
+    figures_of,
+    moments,
+    rhythms,
+)
 from latentphys.model.networks import ByteDropout, StepPyramid
 
 TaskKind = Literal["number", "class", "ordinal", "survival"]
 TASK_KINDS: tuple[str, ...] = get_args(TaskKind)
-FIGURES = 4  # of each latent dimension
-BANDS_HZ = ((0.07, 0.8), (0.8, 4.0))  # of breathing, and of the heart
-POWERS = (1, 2, 4)
 # The figures of latent dimensions know every person apart, and so learn a few people by heart.
 FIGURES_DROPOUT = 0.8
-TINY = 1e-6  # added to variances before a logarithm: a state at rest has one
 UNIT_SPREAD = 0.5413  # softplus of it is 1
 # Fewer sensors move the posterior's sd by tens of the spreads it had with all of them.
 MOST_AWAY = 4.0
@@ -68,13 +70,12 @@ class HeadSpec:
     @property
     def bands(self) -> tuple[tuple[float, float], ...]:
         """Those that steps are close enough to show, in cycles a step."""
-        inside = [(low, high) for low, high in BANDS_HZ if 2.0 * high <= self.rate_hz]
-        return tuple((low / self.rate_hz, high / self.rate_hz) for low, high in inside)
+        return tuple(bands_of(self.rate_hz).values())
 
     @property
     def figures(self) -> int:
         """How many figures of a unit there are."""
-        return FIGURES * self.latent_dim + len(POWERS) * len(self.bands)
+        return len(FIGURES) * self.latent_dim + len(POWERS) * len(self.bands)
 
     @property
     def outputs(self) -> int:
@@ -149,16 +150,9 @@ class TaskHead(nn.Module):
             steps: (row, step, 2 * latent), see `steps_of`.
             inside: (row, step) bool, the unit's steps; one at least.
         """
-        mean, log_sd = steps.chunk(2, dim=-1)
-        centre, variation = _moments(mean, inside)
-        both = inside[:, 1:] & inside[:, :-1]
-        square = (mean[:, 1:] - mean[:, :-1]) ** 2
-        count = both.sum(1, keepdim=True).clamp_min(1)
-        increment = torch.where(both.unsqueeze(-1), square, 0.0).sum(1) / count
-        uncertain = _moments(log_sd, inside)[0]
-        swing = [0.5 * torch.log(x + TINY) for x in (variation, increment)]
-        told = [centre, uncertain, *swing]
+        told = [figures_of(steps, inside)]
         if self.spec.bands:
+            mean, _ = steps.chunk(2, dim=-1)
             told.append(rhythms(mean, inside, self.spec.bands))
         return torch.cat(told, dim=-1)
 
@@ -173,7 +167,7 @@ class TaskHead(nn.Module):
         if self.network is None:
             return self.of_figures(figures)
         seen = self.level(self.network(torch.where(inside.unsqueeze(-1), steps, 0.0)))
-        mean, variance = _moments(seen, inside)
+        mean, variance = moments(seen, inside)
         own = [self._standard(figures), mean, 0.5 * torch.log(variance + TINY)]
         h = F.silu(self.hidden(torch.cat(own, dim=-1)))
         return Told(self.out(self.drop(h)), h)
@@ -181,7 +175,7 @@ class TaskHead(nn.Module):
     def of_figures(self, figures: Tensor) -> Told:
         """f and h of a linear head from `figures`, (..., figure)."""
         h = self._standard(figures)
-        dimensions = FIGURES * self.spec.latent_dim
+        dimensions = len(FIGURES) * self.spec.latent_dim
         heard = [self.drop_figures(h[..., :dimensions]), h[..., dimensions:]]
         return Told(self.out(torch.cat(heard, dim=-1)), h)
 
@@ -212,47 +206,6 @@ class TaskHead(nn.Module):
 def steps_of(q: GaussMarkov) -> Tensor:
     """Mean and log sd of z at each step, (row, step, 2 * latent)."""
     return torch.cat([q.mean, 0.5 * q.variance.log()], dim=-1)
-
-
-def _moments(x: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of (row, step, feature) over the steps inside, (row, feature) each."""
-    inside = inside.unsqueeze(-1)
-    count = inside.sum(1)
-    mean = torch.where(inside, x, 0.0).sum(1) / count
-    away = torch.where(inside, (x - mean.unsqueeze(1)) ** 2, 0.0)
-    return mean, away.sum(1) / count
-
-
-def rhythms(mean: Tensor, inside: Tensor, bands: Sequence[tuple[float, float]]) -> Tensor:
-    """Where in each band the state's power lies: mean log cycles a step by S^p.
-
-    The periodogram is taken once for all bands.
-
-    Args:
-        mean: of z, (row, step, latent).
-        inside: (row, step) bool, the unit's steps.
-        bands: least and largest frequency of each, cycles a step, the slowest first.
-
-    Returns:
-        (row, band * power).
-    """
-    count = inside.sum(1, keepdim=True)
-    place = inside.cumsum(1) - 0.5
-    taper = torch.where(inside, torch.sin(math.pi * place / count) ** 2, 0.0).to(mean)
-    centre = _moments(mean, inside)[0]
-    away = torch.where(inside.unsqueeze(-1), mean - centre.unsqueeze(1), 0.0)
-    # So long that a band holds several frequencies of the shortest unit too.
-    length = max(4 * mean.shape[1], math.ceil(1.0 / bands[0][0]))
-    power = torch.fft.rfft(taper.unsqueeze(-1) * away, n=length, dim=1).abs().square()
-    share = (power / (power.sum(1, keepdim=True) + TINY)).mean(-1)
-    hertz = torch.arange(share.shape[1], device=mean.device, dtype=mean.dtype) / length
-    found = []
-    for low, high in bands:
-        own = (hertz >= low) & (hertz < high)
-        inner, log_hertz = share[:, own] + TINY, hertz[own].log()
-        inner = inner / inner.sum(1, keepdim=True)
-        found += [(inner**p * log_hertz).sum(1) / (inner**p).sum(1) for p in POWERS]
-    return torch.stack(found, dim=-1)
 
 
 def normal_of(f: Tensor) -> Normal:

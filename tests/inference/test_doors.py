@@ -288,7 +288,7 @@ def test_a_cohort_is_embedded_record_by_record(
     monkeypatch.setattr(FittedModel, "prepared", prepared)
     monkeypatch.setattr("latentphys.inference.embedding.paths_of", inferred)
     short = Cohort([r.crop(0.0, 8.0) for r in tiny_cohort[:3]])
-    assert tiny_fit.embed(short, "record").shape == (3, 24)
+    assert tiny_fit.embed(short, "record").shape == (3, 30)
     assert order == ["prepared", "inferred"] * 3
 
 

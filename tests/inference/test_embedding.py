@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from latentphys.fitted import FittedModel
-from latentphys.preparation.spans import Spans
+from latentphys.inference.embedding import Form, _features
+from latentphys.preparation.spans import Spans, Unit
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError
 from latentphys.recordings.record import Record
@@ -22,8 +25,9 @@ def test_embeddings(tiny_fit: FittedModel, tiny_cohort: Cohort, unit: str, rows:
     twice = [tiny_cohort[0], tiny_cohort[1], replace(tiny_cohort[2], subject="sim000")]
     table = tiny_fit.embed(Cohort(twice), unit)  # type: ignore[arg-type]
     assert table.dims == (unit, "feature")
-    assert table.shape == (rows, 4 * 6)
+    assert table.shape == (rows, 4 * 6 + 6)
     assert table.feature.values[0] == "mean_0"
+    assert table.feature.values[24:27].tolist() == ["breathing_1", "breathing_2", "breathing_4"]
     assert np.isfinite(table).all()
     assert set(table.subject.values) == {"sim000", "sim001"}
     if unit == "window":
@@ -53,7 +57,7 @@ def test_a_record_shorter_than_a_unit_is_one_unit(
     short: Record = tiny_cohort[0].crop(0.0, 2.0)
     for unit in ("window", "epoch", "record"):
         table = tiny_fit.embed(short, unit)  # type: ignore[arg-type]
-        assert table.shape == (1, 24)
+        assert table.shape == (1, 30)
         assert np.isfinite(table).all()
         assert (table.start_s.item(), table.stop_s.item()) == (0.0, 2.0)
     with pytest.raises(ArgumentError, match="a whole epoch, 30 s; record 'sim000' lasts 2 s"):
@@ -95,6 +99,27 @@ def test_a_beat_is_from_one_peak_to_the_next(tiny_fit: FittedModel, tiny_cohort:
     np.testing.assert_allclose(table[5, :6], group.z_mean[inside].mean("time"), atol=1e-5)
 
 
+def test_a_rhythm_is_the_states_own_frequency_and_a_long_units_its_minutes_mean() -> None:
+    time = torch.arange(1600) / 12.5  # two minutes and a rest of 8 s
+
+    def features(hertz: torch.Tensor, unit: Unit, rate_hz: float = 12.5) -> torch.Tensor:
+        mean = torch.stack([torch.sin(2 * math.pi * hertz * time), 0.0 * time], dim=-1)
+        return _features(torch.cat([mean, torch.zeros_like(mean)], dim=-1), unit, rate_hz)
+
+    names = Form("record").features(2, 12.5)
+    assert names[8:] == [f"{band}_{p}" for band in ("breathing", "heart") for p in (1, 2, 4)]
+    steady = dict(zip(names, features(torch.tensor(1.2), "record").tolist(), strict=True))
+    assert math.exp(steady["heart_4"]) == pytest.approx(1.2, rel=0.01)
+    # The rest, of another rhythm still, is left out.
+    changing = torch.where(time < 60.0, 1.0, torch.where(time < 120.0, 1.44, 3.0))
+    heart = features(changing, "record")[-1]
+    assert math.exp(heart) == pytest.approx(1.2, rel=0.01)
+    assert len(features(changing, "beat")) == len(Form("beat").features(2, 12.5)) == 8
+    slow = features(changing, "record", rate_hz=4.0)
+    assert len(slow) == len(Form("record").features(2, 4.0)) == 11
+    assert len(features(changing, "record", rate_hz=1.0 / 30.0)) == 8
+
+
 @pytest.mark.parametrize("unit", ["window", "epoch"])
 def test_a_sequence_is_the_posterior_step_by_step(
     tiny_fit: FittedModel, tiny_cohort: Cohort, unit: str
@@ -122,7 +147,7 @@ def test_each_modality_alone_and_the_absent_nan(tiny_fit: FittedModel, tiny_coho
     assert np.isnan(people.sel(modality="ppg", subject=without.subject)).all()
     nothing = Record.from_arrays({"gsr": (np.ones(800), 40.0)}, subject="x")
     strange = tiny_fit.embed(nothing, "record", per_modality=True)
-    assert strange.shape == (1, 4, 24)
+    assert strange.shape == (1, 4, 30)
     assert np.isnan(strange).all()
     steps = tiny_fit.embed(whole, "epoch", per_modality=True, pooled=False)
     assert steps.dims == ("epoch", "modality", "step", "latent")

@@ -20,6 +20,7 @@ from latentphys.learning.task_terms import (
     resilient,
 )
 from latentphys.model.distributions import GaussMarkov
+from latentphys.model.figures import TINY, figures_of
 from latentphys.model.heads import (
     MOST_AWAY,
     HeadSpec,
@@ -117,10 +118,26 @@ def test_the_figures_are_those_of_an_embedding() -> None:
 
     q, inside = rows(2), torch.zeros(2, 10, dtype=torch.bool)
     inside[:, 3:9] = True
-    found = TaskHead(HeadSpec("number", 0, 3)).double().figures(steps_of(q), inside)
+    found = TaskHead(HeadSpec("number", 0, 3, rate_hz=12.5)).double().figures(steps_of(q), inside)
+    found[:, -6:] += math.log(12.5)  # cycles a step -> Hz
+    for k in range(2):
+        own = _features(steps_of(q)[k, 3:9], "window", 12.5)
+        torch.testing.assert_close(found[k, :12], own[:12])
+        # The rhythms' grid is as fine as all ten steps there, as the six here.
+        torch.testing.assert_close(found[k, 12:], own[12:], atol=0.05, rtol=0.0)
+
+
+def test_figures_are_moments_of_the_steps_inside() -> None:
+    q, inside = rows(2), torch.zeros(2, 10, dtype=torch.bool)
+    inside[:, 3:9] = True
+    found = figures_of(steps_of(q), inside)
     for k in range(2):
         mean, sd = q.mean[k, 3:9].numpy(), q.variance[k, 3:9].sqrt().numpy()
-        np.testing.assert_allclose(found[k], _features(mean, sd), rtol=1e-6)
+        swing = [
+            np.log(np.sqrt(x + TINY)) for x in (mean.var(0), (np.diff(mean, axis=0) ** 2).mean(0))
+        ]
+        by_hand = np.concatenate([mean.mean(0), np.log(sd).mean(0), *swing])
+        np.testing.assert_allclose(found[k], by_hand, rtol=1e-6)
 
 
 def test_rhythms_are_told_at_any_amplitude_and_phase() -> None:
