@@ -177,10 +177,8 @@ def probed(
         for name, given in subsets.items():
             for who, own in ways.items():
                 tally = Tally(macro_f1 if classes else explained)
-                (taught, _), (asked, people) = (
-                    labelled(own, side, truth, given) for side in (train, test)
-                )
-                (probe_class if classes else probe_number)(taught, asked, people, tally)
+                taught, asked = (labelled(own, side, truth, given) for side in (train, test))
+                (probe_class if classes else probe_number)(taught, asked, tally)
                 figures.setdefault(f"{what}, {name}", {})[who] = tally.estimate()
     return figures
 

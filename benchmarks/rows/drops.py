@@ -16,7 +16,7 @@ import numpy as np
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.tally import Tally, explained, probe_number, share
-from rows.windows import embedded, observed_mean, people, pooled, truths
+from rows.windows import embedded, observed_mean, pooled, truths
 
 SENSORS = ("ecg", "ppg", "resp")
 ASKED = {"heart rate": "hr", "breathing rate": "resp_rate"}
@@ -62,7 +62,6 @@ def _probe(
 ) -> None:
     subsets = [given for asked in GIVEN.values() for given in asked]
     learned, asked = ({s: embedded(fit, side, s) for s in subsets} for side in sides)
-    whose = people(asked[SENSORS])
     for label, modality in ASKED.items():
         y = truths(learned[SENSORS], sides[0], observed_mean(modality))
         truth = truths(asked[SENSORS], sides[1], observed_mean(modality))
@@ -71,7 +70,7 @@ def _probe(
             row = rows.setdefault(f"{name}, {probe} probe", {})
             for missing, given in GIVEN.items():
                 tally = row.setdefault(f"{label}, {missing}", Tally(explained))
-                probe_number(taught, pooled(asked, given, truth), whose * len(given), tally)
+                probe_number(taught, pooled(asked, given, truth), tally)
 
 
 def _impute(fit: FittedModel, test: lp.Cohort, row: dict[str, Tally]) -> None:

@@ -19,7 +19,16 @@ from latentphys.fitted import FittedModel
 from latentphys.learning.views import single_view
 from latentphys.preparation.loading import in_order
 from latentphys.preparation.windows import tile
-from rows.tally import STAGES, Array, Tally, count_confusions, macro_f1, probe_class, share
+from rows.tally import (
+    STAGES,
+    Array,
+    Labelled,
+    Tally,
+    count_confusions,
+    macro_f1,
+    probe_class,
+    share,
+)
 from rows.windows import commonest, labelled, nights_of
 
 if TYPE_CHECKING:
@@ -59,12 +68,8 @@ def _stage(
         "EEG": ("eeg",),
         "ECG, airflow": ("ecg", "airflow"),
     }.items():
-        (taught, _), (asked, people) = (
-            labelled(fit, side, commonest("stage"), given) for side in (train, test)
-        )
-        people = [f"{seed}/{who}" for who in people]
-        tally = row.setdefault(f"F1, {name}", Tally(macro_f1))
-        probe_class(taught, asked, people, tally)
+        taught, asked = (labelled(fit, side, commonest("stage"), given) for side in (train, test))
+        probe_class(taught, asked.of_split(seed), row.setdefault(f"F1, {name}", Tally(macro_f1)))
 
 
 @torch.no_grad()
@@ -154,14 +159,14 @@ def _stage_features(
             cut = [min(len(a), len(b)) for a, b in zip(x, y, strict=True)]
             who = [r.subject for r, n in zip(side, cut, strict=True) for _ in range(n)]
             sides.append(
-                (
+                Labelled(
                     np.concatenate([a[:n] for a, n in zip(x, cut, strict=True)]).astype(float),
                     np.concatenate([b[:n] for b, n in zip(y, cut, strict=True)]),
                     who,
                 )
             )
         tally = rows.setdefault(name, {}).setdefault(subset, Tally(macro_f1))
-        probe_class(sides[0][:2], sides[1][:2], sides[1][2], tally)
+        probe_class(*sides, tally)
 
 
 def _subsets() -> list[tuple[str, tuple[str, ...]]]:
@@ -185,16 +190,21 @@ def _raw_features(train: lp.Cohort, test: lp.Cohort, rows: dict[str, dict[str, T
         fitted = np.concatenate(raw[0])
         alike = [[_standardised(own, fitted) for own in x] for x in raw]
         alone = [[_standardised(own, own) for own in x] for x in raw]
-        whose = [r.subject for r, own in zip(test, raw[1], strict=True) for _ in own]
-        truth = np.concatenate(y[1])
+        whose = [
+            [r.subject for r, own in zip(side, x, strict=True) for _ in own]
+            for side, x in zip((train, test), raw, strict=True)
+        ]
         for name, x in {"raw features": alike, "raw features, scaled by record": alone}.items():
             tally = rows.setdefault(name, {}).setdefault(subset, Tally(macro_f1))
-            taught = np.concatenate(x[0]), np.concatenate(y[0])
-            probe_class(taught, (np.concatenate(x[1]), truth), whose, tally)
+            sides = zip(x, y, whose, strict=True)
+            taught, asked = (
+                Labelled(np.concatenate(a), np.concatenate(b), who) for a, b, who in sides
+            )
+            probe_class(taught, asked, tally)
         hmm = _hidden_markov(alike[0], y[0])
         told = np.concatenate([hmm.predict(own) for own in alike[1]])
         tally = rows.setdefault("Gaussian HMM", {}).setdefault(subset, Tally(macro_f1))
-        count_confusions(truth, told, whose, tally)
+        count_confusions(np.concatenate(y[1]), told, whose[1], tally)
 
 
 def _standardised(x: Array, by: Array) -> Array:

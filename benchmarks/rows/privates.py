@@ -15,7 +15,7 @@ import xarray as xr
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.tally import Tally, count_confusions, macro_f1, probe_class
-from rows.windows import by_window, commonest, embedded, nights_of, people, pooled, truths
+from rows.windows import by_window, commonest, embedded, nights_of, pooled, truths
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
@@ -55,14 +55,13 @@ def _probe(name: str, sides: Sides, seen: Seen, seed: int, rows: Rows) -> None:
     learned, asked = seen
     y = truths(learned[SENSORS], sides[0], commonest("stage"))
     truth = truths(asked[SENSORS], sides[1], commonest("stage"))
-    whose = [f"{seed}/{who}" for who in people(asked[SENSORS])]
     for probe, heard in {"plain": [SENSORS], "resilient": SUBSETS}.items():
         taught = pooled(learned, heard, y)
         row = rows.setdefault(f"{name}, {probe} probe", {})
         for size in range(len(SENSORS), 0, -1):
             given = [subset for subset in SUBSETS if len(subset) == size]
-            tests = pooled(asked, given, truth)
-            probe_class(taught, tests, whose * len(given), _of_size(row, size))
+            tests = pooled(asked, given, truth).of_split(seed)
+            probe_class(taught, tests, _of_size(row, size))
 
 
 def _finetune(fit: FittedModel, name: str, sides: Sides, seen: Seen, seed: int, rows: Rows) -> None:

@@ -13,7 +13,7 @@ import latentphys as lp
 from latentphys.fitted import FittedModel
 from latentphys.trust.held_out import untrained
 from rows.tally import Tally, explained, probe_number
-from rows.windows import embedded, mean_of, people, truths
+from rows.windows import labelled, mean_of
 
 SUBJECTS, MINUTES = 36, 1.5
 ASKED = ("systolic_interval", "pre_ejection_period", "heart_rate")
@@ -57,9 +57,6 @@ def _probe(
     row: dict[str, Tally],
 ) -> None:
     kept = [side.keep(*sensors) for side in sides]
-    x = [embedded(fit, side) for side in kept]
-    whose = [f"{seed}/{who}" for who in people(x[1])]
-    for asked in ASKED:
-        tally = row.setdefault(asked, Tally(explained))
-        y = [truths(*side, mean_of(asked)) for side in zip(x, kept, strict=True)]
-        probe_number((x[0].values, y[0]), (x[1].values, y[1]), whose, tally)
+    for what in ASKED:
+        taught, asked = (labelled(fit, side, mean_of(what)) for side in kept)
+        probe_number(taught, asked.of_split(seed), row.setdefault(what, Tally(explained)))

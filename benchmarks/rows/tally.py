@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -14,6 +16,25 @@ Array = NDArray[np.float64]
 STAGES = ("W", "N1", "N2", "N3", "REM")
 RESAMPLES = 1000
 FARTHEST = 4.0
+PENALTIES = np.logspace(-2, 5, 15)
+FOLDS = 5
+
+
+class Labelled(NamedTuple):
+    """Features (row, feature), what is true of each row (NaN: unknown), and whose it is."""
+
+    x: Array
+    y: Array
+    who: Sequence[str]
+
+    def known(self) -> Labelled:
+        """The rows a probe can be taught with."""
+        own = np.isfinite(self.y) & (self.y >= 0) & np.isfinite(self.x).all(1)
+        return Labelled(self.x[own], self.y[own], np.asarray(self.who)[own].tolist())
+
+    def of_split(self, seed: int) -> Labelled:
+        """People told apart from those of other splits who have the same names."""
+        return self._replace(who=[f"{seed}/{name}" for name in self.who])
 
 
 class Tally:
@@ -73,28 +94,29 @@ def spreads() -> Pipeline:
     return make_pipeline(StandardScaler(), near)
 
 
-def probe_number(
-    train: tuple[Array, Array], test: tuple[Array, Array], subjects: Sequence[str], tally: Tally
-) -> None:
-    """Ridge regression on some people, its squared errors on others."""
-    probe = make_pipeline(spreads(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
-    x, y = _finite(*train)
+def probe_number(taught: Labelled, asked: Labelled, tally: Tally) -> None:
+    """Ridge regression on some people, its squared errors on others.
+
+    Its penalty is chosen by people left out: rows left out have others of the same person beside
+    them, and so say that hardly any is needed.
+    """
+    x, y, who = taught.known()
+    folds = GroupKFold(min(FOLDS, len(set(who)))).split(x, groups=who)
+    probe = make_pipeline(spreads(), RidgeCV(alphas=PENALTIES, cv=list(folds)))
     probe.fit(x, y)
-    answer, mean = probe.predict(test[0]), y.mean()
-    for subject, truth, told in zip(subjects, test[1], answer, strict=True):
+    answer, mean = probe.predict(asked.x), y.mean()
+    for subject, truth, told in zip(asked.who, asked.y, answer, strict=True):
         if np.isfinite(truth):
             tally.add(subject, np.array([(truth - told) ** 2, (truth - mean) ** 2]))
 
 
-def probe_class(
-    train: tuple[Array, Array], test: tuple[Array, Array], subjects: Sequence[str], tally: Tally
-) -> None:
+def probe_class(taught: Labelled, asked: Labelled, tally: Tally) -> None:
     """Logistic regression on some people, its confusions on others; classes are whole numbers."""
     answers = LogisticRegression(C=0.1, max_iter=500, class_weight="balanced")
     probe = make_pipeline(spreads(), answers)
-    x, y = _finite(*train)
+    x, y, _ = taught.known()
     probe.fit(x, y.astype(int))
-    count_confusions(test[1], probe.predict(test[0]), subjects, tally)
+    count_confusions(asked.y, probe.predict(asked.x), asked.who, tally)
 
 
 def count_confusions(truth: Array, answer: Array, subjects: Sequence[str], tally: Tally) -> None:
@@ -104,11 +126,6 @@ def count_confusions(truth: Array, answer: Array, subjects: Sequence[str], tally
             confusion = np.zeros((len(STAGES), len(STAGES)))
             confusion[int(y), int(told)] = 1.0
             tally.add(subject, confusion)
-
-
-def _finite(x: Array, y: Array) -> tuple[Array, Array]:
-    known = np.isfinite(y) & (y >= 0) & np.isfinite(x).all(1)
-    return x[known], y[known]
 
 
 def table(title: str, rows: Mapping[str, Mapping[str, object]]) -> str:

@@ -12,6 +12,7 @@ from latentphys.fitted import FittedModel
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.night import simulate_night
 from latentphys.recordings.record import Record
+from rows.tally import Labelled
 
 Array = NDArray[np.float64]
 Truth = Callable[[Record, float, float], float]
@@ -73,17 +74,18 @@ def truths(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> Array:
 
 def labelled(
     fit: FittedModel, cohort: Cohort, truth: Truth, given: Sequence[str] | None = None
-) -> tuple[tuple[Array, Array], list[str]]:
-    """Each window's embedding and what was true in it, and whose it is."""
+) -> Labelled:
+    """Each window's embedding, what was true in it, and whose it is."""
     rows = embedded(fit, cohort, given)
-    return (rows.values, truths(rows, cohort, truth)), people(rows)
+    return Labelled(rows.values, truths(rows, cohort, truth), people(rows))
 
 
 def pooled(
     rows: Mapping[tuple[str, ...], xr.DataArray], subsets: Sequence[tuple[str, ...]], y: Array
-) -> tuple[Array, Array]:
+) -> Labelled:
     """Embeddings of the same windows by some subsets, one below the other, each beside its y."""
-    return np.concatenate([rows[given] for given in subsets]), np.tile(y, len(subsets))
+    x, count = np.concatenate([rows[given] for given in subsets]), len(subsets)
+    return Labelled(x, np.tile(y, count), people(rows[subsets[0]]) * count)
 
 
 def by_window(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> dict[tuple[str, float], float]:
