@@ -261,7 +261,7 @@ def score_batch(
         total = total + objective.miss * by_window["miss"]
     if objective.mask > 0:
         masked, blocks = seen.scored("masked")
-        by_window |= _over_views(masked, "mask", 1)
+        by_window |= _over_views(masked, "mask", 1) | _over_views(blocks, "mask_block", 1)
         total = total - objective.mask * _told(masked, blocks, objective)
     if objective.codes > 0:
         total = total + objective.codes * _codes(seen, by_window)

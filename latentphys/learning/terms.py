@@ -322,11 +322,12 @@ def cross_and_blocks(
     Args:
         model, batch, evidence, view, q_subset, draws, beta: as in `cross`; draws 4 or more for
             blocks, of which those that are each other's mirror image are not compared.
-        blocks_s: lengths of blocks, seconds, each scored; none for L_cross alone.
+        blocks_s: lengths of blocks, seconds, each scored; none for L_cross alone. Signals of 0 and
+            1 have none: the noise in a mean of few of them is not normal.
 
     Returns:
         L_cross and L_block, modality -> (row,) each, a second of signal; nats and standard
-        deviations times samples. Without blocks the second is empty.
+        deviations times samples. The second lacks what has no blocks.
 
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules, prediction, and estimation,
@@ -339,13 +340,14 @@ def cross_and_blocks(
         scored = view.targets(k, batch.steps)
         traces = _Traces.of(model, batch, name, scored, view)
         score, block = paths.new_zeros(rows), paths.new_zeros(rows)
+        emission = model.emission(name)
+        lengths = () if emission.joint else blocks_s
         if len(traces.row):
             channels = traces.channels_of(rows)
             eps = _nuisance(sensor, traces, view, name, k, draws)
-            emission = model.emission(name)
             lag = _lag(batch, evidence, traces, name, draws)
             loc, variance = _decoded(emission, paths[:, traces.row], eps, traces, lag)
-            for length in blocks_s:
+            for length in lengths:
                 steps = max(1, round(length * batch.state_rate_hz))
                 away = _block_score(loc, variance, traces, steps)
                 block = block.index_add(0, traces.row, away)
@@ -360,7 +362,7 @@ def cross_and_blocks(
                 asked = torch.bincount(traces.row, minlength=rows) > 0
                 score = score - torch.where(asked, paid, 0.0)
         scores[name] = score / seconds(batch)
-        if blocks_s:
+        if lengths:
             blocks[name] = block / seconds(batch)
     return scores, blocks
 

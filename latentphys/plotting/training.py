@@ -45,6 +45,7 @@ def plot_training(fit: HasHistory) -> Any:
         "imputed\nsensors": [name for name in logged if name.startswith("cross/")],
         "means of\nblocks": [name for name in logged if name.startswith("block/")],
         "hidden\nsamples": [name for name in logged if name.startswith("mask/")],
+        "means of\nhidden blocks": [name for name in logged if name.startswith("mask_block/")],
         "hidden\ncodes": [name for name in logged if name.startswith("code/")],
         "tokens": [name for name in logged if name.startswith("token/")],
         "alignment": ["align"],

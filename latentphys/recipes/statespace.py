@@ -1,9 +1,10 @@
 """latentphys' own: a deep state-space model that answers for every subset of its sensors.
 
-loss = -0.3 ELBO - 4 L_cross + 0.01 L_miss
+loss = -0.3 ELBO - 4 (L_cross - 0.3 L_block) + 0.01 L_miss
 
 ELBO     E_q log p(x | z, eps) - KL(q(z | x) || p(z | u)) - KL(q(eps | x) || N(0, I))
 L_cross  log p(x of the sensors not in S, and of gaps in those in S | z), z ~ q(z | x of S)
+L_block  CRPS of the means over 0.25 and 1 s of what L_cross tells
 L_miss   KL(q(z | x) || q(z | x of S)) along a path z ~ q(z | x)
 
 In training six sensors in ten have gaps. Without them a gap in one sensor beside others that speak
@@ -13,6 +14,10 @@ tell of respiration is learned late.
 The ELBO has less than its weight. With all of it a sensor that is shown is told to a hundredth of
 its spread, and such sharp likelihoods outweigh all that a sensor which is not shown has to teach;
 with a tenth the state is no surer of itself with all sensors than with one.
+
+L_cross asks every sample by itself, which noise answers as well as a state that is not known: 90 %
+intervals of half-second means of what it draws cover 41 % of an absent PPG and 17 % of an absent
+respiration. L_block asks those means: 58 and 57 %, and an absent respiration is told better.
 """
 
 from latentphys.learning.objective import Objective
@@ -21,6 +26,6 @@ from latentphys.recipes.catalogue import Recipe
 RECIPE = Recipe(
     name="statespace",
     source="latentphys",
-    objective=Objective(elbo=0.3, miss=0.01),
+    objective=Objective(elbo=0.3, block=0.3, miss=0.01),
     training={"warm_up": 2.0 / 3.0},
 )

@@ -147,6 +147,13 @@ def test_evidence_is_zero_where_nothing_is_observed_and_hears_names_in_any_order
     assert not model.evidence(strange).sensors["notes"].precision.any()
 
 
+def test_blocks_are_of_signals_with_a_level(model: StateSpaceModel) -> None:
+    objective = Objective(cross=1.0, mask=1.0, block=1.0, own_gaps=0.0)
+    found = score_batch(model, _batch(), objective, torch.Generator().manual_seed(0)).by_window
+    assert {name for name in found if "block/" in name} == {"block/ppg", "mask_block/ppg"}
+    assert bool((found["mask_block/ppg"] > 0).any())
+
+
 def test_binary_values_are_neither_scaled_nor_varied() -> None:
     roll = np.array([[0.0, 1.0, 1.0, np.nan, 0.0, 1.0], [1.0] * 6])
     record = Record.from_arrays(
