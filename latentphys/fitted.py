@@ -697,15 +697,17 @@ class FittedModel:
                 function of a Record. Survival: pairs (time, whether the event happened), or a
                 table with columns time and event.
             resilient: False teaches with every sensor alone.
-            adapt: "frozen", a linear head on the model as it is; "head", a network on it; "full",
-                the network, and encoders and guide move too.
+            adapt: "frozen", a linear head on the model as it is, fitted in full with a penalty
+                that held-out subjects choose (`latentphys.learning.linear_heads`); "head", a
+                network on it; "full", the network, and encoders and guide move too.
             kind: "number", "class", "ordinal" (cumulative logits) or "survival" (Cox's partial
                 likelihood); "auto" tells by the labels.
             unit: "window", "epoch", "record" or "subject".
             given: sensors used; all the model knows when left out.
             class_weights: class -> weight, or "balanced".
-            held_out: share of the subjects that choose the state, 0 for none; or a Cohort.
-            steps: most updates.
+            held_out: share of the subjects that choose the state or the penalty, 0 for none; or a
+                Cohort.
+            steps: most updates, or iterations over all penalties.
             seed: of held-out subjects, weights, batches and subsets.
             progress: whether to draw a bar.
 

@@ -1,7 +1,8 @@
 """Fine-tuning: a head, and the encoders and guide if wanted, taught labels of units.
 
 The state kept is the one with the least loss on held-out subjects; training ends when that has not
-fallen for some checks.
+fallen for some checks. A linear head on a model that stays is fitted in full where what it needs
+may be held in memory (`latentphys.learning.linear_heads`); all else is learned in batches.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from latentphys.learning.linear_heads import Figures, fit_linear
 from latentphys.learning.task_terms import (
     BETA,
     Resilience,
@@ -64,7 +66,7 @@ class FinetuningPlan:
     """How a task is learned.
 
     Attributes:
-        steps: most updates.
+        steps: most updates; of a head that is fitted in full most iterations, over all penalties.
         adapt: "frozen", a linear head on a model that stays; "head", a network on it; "full", the
             network, and the encoders and the guide move too.
         resilience: the resilient loss; None for the loss of every sensor alone.
@@ -74,7 +76,7 @@ class FinetuningPlan:
         model_rate: of encoders and guide.
         weight_decay: of AdamW.
         checks: how often the held-out subjects are asked.
-        patience: checks without a fall, after which training ends.
+        patience: checks (penalties) without a fall, after which training ends.
         seed: of batches, subsets and dropout.
     """
 
@@ -137,6 +139,9 @@ def finetune(
     if plan.adapt == "full":
         model = copy.deepcopy(model)
     fixed = plan.adapt != "full" and _fits(head, training, held_out, patterns)
+    # A risk set is of all people at once: their square, too many to hold.
+    if fixed and not head.spec.widths and head.spec.kind != "survival":
+        return _fitted(model.eval(), head, training, held_out, patterns, plan, progress)
     kind = _Fixed if fixed else _Live
     run = _Run(kind(model, head, training, held_out, patterns, plan), head, training, plan)
     every = max(1, plan.steps // plan.checks)
@@ -155,6 +160,31 @@ def finetune(
     if held_out is not None:
         run.restore(best)
     return Learned(model.eval(), head.eval(), run.told)
+
+
+def _fitted(
+    model: StateSpaceModel,
+    head: TaskHead,
+    training: Lesson,
+    held_out: Lesson | None,
+    patterns: Sequence[Sequence[str]],
+    plan: FinetuningPlan,
+    progress: bool,
+) -> Learned:
+    """A linear head, fitted to the mean over each unit's windows, which is what it is asked of."""
+    # Before they are standardised: by those of every pattern, which counts the same.
+    read = by_piece(model, training.units, patterns, head.figures, len(head.centre))
+    head.standardise(read[torch.isfinite(read).all(-1)])
+    own = Figures(over_units(head.standard(read), training.units).float(), training.y)
+    others = None
+    if held_out is not None:
+        read = by_piece(model, held_out.units, patterns, head.figures, len(head.centre))
+        others = Figures(over_units(head.standard(read), held_out.units).float(), held_out.y)
+    weight = None if plan.class_weight is None else torch.tensor(plan.class_weight)
+    rows = fit_linear(
+        head, own, others, plan.resilience, weight, plan.steps, plan.patience, progress
+    )
+    return Learned(model, head.eval(), rows)
 
 
 class _Live:

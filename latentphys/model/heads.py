@@ -168,18 +168,22 @@ class TaskHead(nn.Module):
             return self.of_figures(figures)
         seen = self.level(self.network(torch.where(inside.unsqueeze(-1), steps, 0.0)))
         mean, variance = moments(seen, inside)
-        own = [self._standard(figures), mean, 0.5 * torch.log(variance + TINY)]
+        own = [self.standard(figures), mean, 0.5 * torch.log(variance + TINY)]
         h = F.silu(self.hidden(torch.cat(own, dim=-1)))
         return Told(self.out(self.drop(h)), h)
 
     def of_figures(self, figures: Tensor) -> Told:
         """f and h of a linear head from `figures`, (..., figure)."""
-        h = self._standard(figures)
-        dimensions = len(FIGURES) * self.spec.latent_dim
-        heard = [self.drop_figures(h[..., :dimensions]), h[..., dimensions:]]
+        h = self.standard(figures)
+        heard = [self.drop_figures(h[..., : self.dimensions]), h[..., self.dimensions :]]
         return Told(self.out(torch.cat(heard, dim=-1)), h)
 
-    def _standard(self, figures: Tensor) -> Tensor:
+    @property
+    def dimensions(self) -> int:
+        """How many figures are of latent dimensions; those of rhythms follow."""
+        return len(FIGURES) * self.spec.latent_dim
+
+    def standard(self, figures: Tensor) -> Tensor:
         """In spreads of what it was taught with; beyond that a head does not extrapolate."""
         return ((figures - self.centre) / self.spread).clamp(-MOST_AWAY, MOST_AWAY)
 
