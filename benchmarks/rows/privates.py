@@ -19,7 +19,7 @@ from rows.windows import by_window, commonest, embedded, nights_of, pooled, trut
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
-CLOCK_HZ, TUNING_STEPS = 4.0, 200
+CLOCK_HZ = 4.0
 NO_CODES = {"codes": 0.0}
 OWN = "shared and private"
 WAYS = {
@@ -76,7 +76,6 @@ def _finetune(fit: FittedModel, name: str, sides: Sides, seen: Seen, seed: int, 
             kind="class",
             resilient=resilient,
             class_weights="balanced",
-            steps=TUNING_STEPS,
             seed=seed,
             progress=False,
         )
