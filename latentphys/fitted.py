@@ -363,9 +363,9 @@ class FittedModel:
     ) -> xr.Dataset | xr.DataTree:
         """How fast somebody breathes, by windows of 32 s, from sensors other than respiration.
 
-        Each draw of the imputed respiration is counted; the rate is the draws' median. Draws of
-        one window share much of their rhythm, so that their own spread is too narrow for a new
-        person: calibrate on people whose breaths were marked, and the interval is repaired as
+        Breaths are counted in the mean of the imputed respiration's draws, and in each of them for
+        an interval. Draws share much of their rhythm, so that their own spread is too narrow for a
+        new person: calibrate on people whose breaths were marked, and the interval is repaired as
         those of samples are, with the same promise and assumption (`calibrate`).
 
         Args:

@@ -19,8 +19,12 @@ from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.recordings.errors import listed
 from latentphys.trust.baselines import MeanBaseline, RidgeBaseline
-from latentphys.trust.breathing import annotated_rate, breathing_rate
-from latentphys.trust.rates import Rates, left_out_intervals, rates_of_draws
+from latentphys.trust.rates import (
+    Rates,
+    interval_of_draws,
+    left_out_intervals,
+    rates_of_draws,
+)
 from latentphys.trust.scores import score_imputation, score_normal
 
 Array = NDArray[np.float64]
@@ -143,30 +147,24 @@ def score_breathing(
         window_s: length of a window.
 
     Returns:
-        median_error and mean_error of the draws' median rate, coverage and width of the draws'
-        90 % interval, repaired_coverage and repaired_width of the interval repaired on the other
-        people (NaN of one person), and windows, their number.
+        median_error and mean_error of the rate of the draws' mean, coverage and width of the
+        draws' 90 % interval, repaired_coverage and repaired_width of the interval repaired on the
+        other people (NaN of one person), and windows, their number.
     """
-    truth: list[float] = []
-    quantiles: list[Array] = []
+    found: list[Array] = []
     people: dict[str, list[Rates]] = {}
     for record in records:
         if record.record not in breaths or question.target not in record.signals:
             continue
         rate_hz = record.signals[question.target].rate_hz
         draws = standardised(impute_record(model, record, question).draws, record, question.target)
-        marks, size = breaths[record.record], round(window_s * rate_hz)
-        rates = rates_of_draws(draws[:, 0], rate_hz, marks, window_s)
+        rates = rates_of_draws(draws[:, 0], rate_hz, breaths[record.record], window_s)
         people.setdefault(record.subject, []).append(rates)
-        for k in range(draws.shape[-1] // size):
-            marked = annotated_rate(marks, k * window_s, (k + 1) * window_s)
-            each = breathing_rate(draws[:, 0, k * size : (k + 1) * size], rate_hz)
-            if np.isfinite(marked) and np.isfinite(each).any():
-                truth.append(marked)
-                quantiles.append(np.nanquantile(each, [0.05, 0.5, 0.95]))
-    low, middle, high = np.array(quantiles).reshape(-1, 3).T
-    error = np.abs(middle - np.array(truth))
-    inside = (low <= np.array(truth)) & (np.array(truth) <= high)
+        low, high = interval_of_draws(draws[:, 0], rate_hz, rates.centre, 0.9, window_s)
+        found.append(np.stack([rates.annotated, rates.centre, low, high], axis=1))
+    told = np.concatenate([np.zeros((0, 4)), *found])
+    truth, centre, low, high = told[np.isfinite(told).all(axis=1)].T
+    error, inside = np.abs(centre - truth), (low <= truth) & (truth <= high)
     whole = {
         name: Rates(*map(np.concatenate, zip(*parts, strict=True)))
         for name, parts in people.items()

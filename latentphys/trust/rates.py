@@ -1,9 +1,10 @@
 """Breathing rates with intervals that hold for new people, from imputed respiration.
 
-A rate read from each posterior draw gives a centre and a spread; the spread alone is too narrow for
-a new person, because draws do not know how wrong the model is. Conformal repair ranks
+The mean of the posterior draws is counted for a centre: what wanders differently in every draw is
+gone from it, and breaths that all draws agree on are left. The draws' own rates give a spread, too
+narrow for a new person, because draws do not know how wrong the model is. Conformal repair ranks
 
-    s = |annotated rate - median of the draws' rates| / (SD of the draws' rates + 1 breath a minute)
+    s = |annotated rate - rate of the draws' mean| / (SD of the draws' rates + 1 breath a minute)
 
 over people (`latentphys.trust.conformal`). The 1 keeps draws that agree by luck from being certain.
 """
@@ -51,21 +52,46 @@ def rates_of_draws(
 ) -> Rates:
     """The rate in each whole window of imputed respiration.
 
+    Where no breath is found in the draws' mean, the centre is the median of the draws' rates.
+
     Args:
         draws: (sample, time), one channel.
         rate_hz: samples a second.
         breaths: seconds at which breaths were marked, if known.
         window_s: length of a window.
     """
+    draws = np.asarray(draws, dtype=np.float64)
+    means = _by_window(draws.mean(axis=0, keepdims=True), rate_hz, window_s)[:, 0]
     found = []
-    for k, rates in enumerate(_by_window(np.asarray(draws, dtype=np.float64), rate_hz, window_s)):
+    for k, rates in enumerate(_by_window(draws, rate_hz, window_s)):
         rates = rates[np.isfinite(rates)]
         marked = annotated_rate(breaths, k * window_s, (k + 1) * window_s)
         if len(rates):
-            found.append((float(np.median(rates)), float(rates.std()) + LEAST_SPREAD, marked))
+            centre = means[k] if np.isfinite(means[k]) else np.median(rates)
+            found.append((float(centre), float(rates.std()) + LEAST_SPREAD, marked))
         else:
             found.append((np.nan, np.nan, marked))
     return Rates(*np.array(found, dtype=np.float64).reshape(-1, 3).T)
+
+
+def interval_of_draws(
+    draws: Array, rate_hz: float, centre: Array, level: float = 0.9, window_s: float = WINDOW_S
+) -> tuple[Array, Array]:
+    """Quantiles of the draws' rates in each window, and the centre: (window,) each, 1/min.
+
+    Args:
+        draws: (sample, time), one channel.
+        rate_hz: samples a second.
+        centre: (window,), see `rates_of_draws`; inside the interval.
+        level: of the interval.
+        window_s: length of a window.
+    """
+    each = _by_window(draws, rate_hz, window_s)
+    lower, upper = np.full((2, len(each)), np.nan)
+    known = np.isfinite(each).any(axis=1)
+    tail = 0.5 * (1.0 - level)
+    lower[known], upper[known] = np.nanquantile(each[known], [tail, 1.0 - tail], axis=1)
+    return np.minimum(lower, centre), np.maximum(upper, centre)
 
 
 def _by_window(draws: Array, rate_hz: float, window_s: float) -> Array:
@@ -118,7 +144,7 @@ def rate_intervals(
         calibration: whose repair is used, if it has one of rates.
 
     Returns:
-        rate (the median of the draws' rates), lower and upper (window), breaths a minute. Without
+        rate (of the draws' mean), lower and upper (window), breaths a minute. Without
         a repair, the interval is of the draws' rates; attribute `calibration` says which.
     """
     imputed = impute_record(model, record, question)
@@ -129,11 +155,7 @@ def rate_intervals(
         lower, upper = RateIntervals(repair).interval(rates, question.level)
         said = calibration.statement
     else:
-        each = _by_window(draws, rate_hz, WINDOW_S)
-        lower, upper = np.full((2, len(each)), np.nan)
-        known = np.isfinite(each).any(axis=1)
-        tail = 0.5 * (1.0 - question.level)
-        lower[known], upper[known] = np.nanquantile(each[known], [tail, 1.0 - tail], axis=1)
+        lower, upper = interval_of_draws(draws, rate_hz, rates.centre, question.level)
         said = ""
     start = WINDOW_S * np.arange(len(rates.centre))
     units = {"units": "1/min"}

@@ -10,7 +10,13 @@ import pytest
 
 from latentphys.recordings.errors import FitError
 from latentphys.trust.conformal import GUARANTEES, KEPT, SubjectConformal
-from latentphys.trust.rates import RateIntervals, Rates, left_out_intervals, rates_of_draws
+from latentphys.trust.rates import (
+    RateIntervals,
+    Rates,
+    interval_of_draws,
+    left_out_intervals,
+    rates_of_draws,
+)
 
 
 def test_one_score_a_subject_is_ordinary_split_conformal() -> None:
@@ -144,6 +150,24 @@ def test_rates_of_draws_that_agree_on_a_wrong_rate_are_repaired() -> None:
     covered, width = left_out_intervals(people, 0.8)
     assert covered == pytest.approx(0.8, abs=0.1)
     assert width > 4.0
+
+
+def test_breaths_are_those_that_all_draws_agree_on() -> None:
+    """What wanders differently in every draw has no part in the rate, and widens its interval."""
+    rng = np.random.default_rng(3)
+    time = np.arange(0, 64, 0.1)
+    breath = np.sin(2 * np.pi * 0.25 * time)
+    slow = np.sin(2 * np.pi * (0.12 * time + rng.random((64, 1))))
+    draws = breath + 1.5 * slow
+    rates = rates_of_draws(draws, 10.0)
+    np.testing.assert_allclose(rates.centre, 15.0, atol=0.3)
+    each = np.stack([rates_of_draws(draw[None], 10.0).centre for draw in draws])
+    assert abs(float(np.median(each)) - 15.0) > 2.0
+    lower, upper = interval_of_draws(draws, 10.0, rates.centre, 0.8)
+    np.testing.assert_allclose(lower, np.quantile(each, 0.1, axis=0))
+    assert (upper >= rates.centre).all()
+    still = rates_of_draws(np.stack([breath, -breath]), 10.0)  # their mean has no breath
+    np.testing.assert_allclose(still.centre, 15.0, atol=0.3)
 
 
 def test_windows_without_a_rate_are_left_out() -> None:
