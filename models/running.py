@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from rows.tally import Tally, explained, macro_f1, probe_class, probe_number
-from rows.windows import Truth, commonest, labelled, nights_of
+from rows.windows import Truth, commonest, embedded, nights_of, with_truth
 from rows.windows import mean_of as mean_of
 from rows.windows import observed_mean as observed_mean
 
@@ -172,14 +173,14 @@ def probed(
     Beside them the same probe on the network before training.
     """
     ways = {"latentphys": fit, "untrained": replace(fit, model=untrained(fit.model, seed=0))}
-    figures: Figures = {}
-    for what, truth in truths.items():
-        for name, given in subsets.items():
-            for who, own in ways.items():
-                tally = Tally(macro_f1 if classes else explained)
-                taught, asked = (labelled(own, side, truth, given) for side in (train, test))
-                (probe_class if classes else probe_number)(taught, asked, tally)
-                figures.setdefault(f"{what}, {name}", {})[who] = tally.estimate()
+    figures: Figures = {f"{what}, {name}": {} for what in truths for name in subsets}
+    for (name, given), (who, own) in product(subsets.items(), ways.items()):
+        sides = [(embedded(own, side, given), side) for side in (train, test)]
+        for what, truth in truths.items():
+            tally = Tally(macro_f1 if classes else explained)
+            taught, asked = (with_truth(*side, truth) for side in sides)
+            (probe_class if classes else probe_number)(taught, asked, tally)
+            figures[f"{what}, {name}"][who] = tally.estimate()
     return figures
 
 

@@ -13,7 +13,7 @@ import latentphys as lp
 from latentphys.fitted import FittedModel
 from latentphys.trust.held_out import untrained
 from rows.tally import Tally, explained, probe_number
-from rows.windows import labelled, mean_of
+from rows.windows import embedded, mean_of, with_truth
 
 SUBJECTS, MINUTES = 36, 1.5
 ASKED = ("systolic_interval", "pre_ejection_period", "heart_rate")
@@ -57,6 +57,7 @@ def _probe(
     row: dict[str, Tally],
 ) -> None:
     kept = [side.keep(*sensors) for side in sides]
+    rows = [embedded(fit, side) for side in kept]
     for what in ASKED:
-        taught, asked = (labelled(fit, side, mean_of(what)) for side in kept)
+        taught, asked = (with_truth(*side, mean_of(what)) for side in zip(rows, kept, strict=True))
         probe_number(taught, asked.of_split(seed), row.setdefault(what, Tally(explained)))

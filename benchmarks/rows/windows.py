@@ -76,7 +76,11 @@ def labelled(
     fit: FittedModel, cohort: Cohort, truth: Truth, given: Sequence[str] | None = None
 ) -> Labelled:
     """Each window's embedding, what was true in it, and whose it is."""
-    rows = embedded(fit, cohort, given)
+    return with_truth(embedded(fit, cohort, given), cohort, truth)
+
+
+def with_truth(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> Labelled:
+    """`embedded` windows with what was true in them."""
     return Labelled(rows.values, truths(rows, cohort, truth), people(rows))
 
 
