@@ -58,3 +58,16 @@ def test_an_absent_sensor_of_unseen_people_is_imputed_better_than_by_the_mean(
     records = [entry.load() for entry in unseen[:4]]
     crps = [fit.score(r, "ppg", given=["ecg", "resp"], draws=20)["crps"] for r in records]
     assert np.mean(crps) < 0.5  # the mean with its own width: 0.58
+
+
+def test_the_state_is_surer_with_every_sensor_than_with_one(data_root: Path) -> None:
+    fit = lp.load(MODELS / "statespace")
+    cohort = lp.read(data_root / "bidmc").keep("ecg", "ppg", "resp")
+    unseen = [entry for entry in cohort.entries if entry.subject not in fit.training_subjects]
+    for entry in unseen[:2]:
+        record = entry.load().crop(100.0, 132.0)
+        every, *single = (
+            fit.posterior(record, given=given, draws=1)["posterior"].z_sd.values
+            for given in (None, ["ecg"], ["ppg"], ["resp"])
+        )
+        assert min(float((sd / every).mean()) for sd in single) > 1.05

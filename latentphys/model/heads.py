@@ -39,7 +39,8 @@ from latentphys.model.networks import ByteDropout, StepPyramid
 
 TaskKind = Literal["number", "class", "ordinal", "survival"]
 TASK_KINDS: tuple[str, ...] = get_args(TaskKind)
-# The figures of latent dimensions know every person apart, and so learn a few people by heart.
+# The figures of latent dimensions know every person apart, and so learn a few people by heart. A
+# head fitted in full is penalised instead (`latentphys.learning.linear_heads`).
 FIGURES_DROPOUT = 0.8
 UNIT_SPREAD = 0.5413  # softplus of it is 1
 # Fewer sensors move the posterior's sd by tens of the spreads it had with all of them.
