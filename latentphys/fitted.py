@@ -673,8 +673,9 @@ class FittedModel:
     ) -> FittedModel:
         """The same model taught to tell a label, whichever of its sensors will be there.
 
-        With `resilient`, every step also looks at random subsets of each window's sensors: the
-        window is encoded once, and the same head is asked of the posterior each subset leaves
+        With `resilient`, subsets of each window's sensors are looked at besides, random ones at
+        every step or, by a head that is fitted in full, all of them: the window is encoded once,
+        and the same head is asked of the posterior each subset leaves
         (`latentphys.learning.task_terms`). Training keeps the state that is best on held-out
         subjects, and ends when they gain nothing more. On the same subjects, probabilities get a
         temperature, and numbers a spread and conformal intervals, for each set of sensors; as
@@ -683,9 +684,8 @@ class FittedModel:
         Warning:
             Held-out people whom the model itself was fitted on are no strangers to it, and
             intervals from few of them promise little: on BIDMC, 90 % intervals from five people
-            held the breathing rate of eight new ones in 52 to 67 % of the epochs with one seed, in
-            88 % or more with another (`benchmarks/finetuning.py`). Hold out a Cohort that the
-            model has not seen.
+            held the breathing rate of eight new ones in 70 to 82 % of the epochs, by the sensors
+            given (`benchmarks/finetuning.py`). Hold out a Cohort that the model has not seen.
             With adapt="full" the encoders and the guide move, the emissions stay: imputations
             get worse, and intervals that `calibrate` repaired are dropped. Survival is learned
             in batches, whose members alone are each other's risk set.

@@ -1,8 +1,8 @@
 """PhysioOmni: shared and private latents against shared ones, codes against none, on every subset.
 
 Simulated nights; sleep stage of unseen people by a linear probe trained with every sensor (plain)
-or on every subset (resilient), and by the fine-tuned model, its head asked of random subsets at
-every step (resilient) or of every sensor (plain). The fine-tuned model leaves out windows in which
+or on every subset (resilient), and by the fine-tuned model, its head asked of every subset
+(resilient) or of every sensor (plain). The fine-tuned model leaves out windows in which
 one of the subset's sensors is silent.
 """
 
