@@ -172,14 +172,17 @@ def _fitted(
     progress: bool,
 ) -> Learned:
     """A linear head, fitted to the mean over each unit's windows, which is what it is asked of."""
-    # Before they are standardised: by those of every pattern, which counts the same.
-    read = by_piece(model, training.units, patterns, head.figures, len(head.centre))
-    head.standardise(read[torch.isfinite(read).all(-1)])
-    own = Figures(over_units(head.standard(read), training.units).float(), training.y)
-    others = None
-    if held_out is not None:
-        read = by_piece(model, held_out.units, patterns, head.figures, len(head.centre))
-        others = Figures(over_units(head.standard(read), held_out.units).float(), held_out.y)
+
+    def read(lesson: Lesson) -> Tensor:
+        return by_piece(model, lesson.units, patterns, head.figures, len(head.centre))
+
+    def standard(lesson: Lesson, seen: Tensor) -> Figures:
+        return Figures(over_units(head.standard(seen), lesson.units).float(), lesson.y)
+
+    seen = read(training)
+    head.standardise(seen[torch.isfinite(seen).all(-1)])  # every pattern counts the same
+    own = standard(training, seen)
+    others = None if held_out is None else standard(held_out, read(held_out))
     weight = None if plan.class_weight is None else torch.tensor(plan.class_weight)
     rows = fit_linear(
         head, own, others, plan.resilience, weight, plan.steps, plan.patience, progress
