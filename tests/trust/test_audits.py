@@ -46,8 +46,8 @@ def training() -> Cohort:
 
 @pytest.fixture(scope="module")
 def sound(training: Cohort) -> FittedModel:
-    """Follows a pulse, which takes longer with gaps or with little of the ELBO."""
-    objective = {"elbo": 1.0, "cross": 3.0, "miss": 0.003, "own_gaps": 0.0}
+    """Follows a pulse, which takes longer with gaps, with blocks or with little of the ELBO."""
+    objective = {"elbo": 1.0, "cross": 3.0, "miss": 0.003, "block": 0.0, "own_gaps": 0.0}
     chosen = lp.recipe("statespace", objective=objective, training={"warm_up": 1.0 / 3.0})
     sizes = {"latent_dim": 12, "window_s": 8.0, "held_out": 0.0}
     return lp.fit(training, recipe=chosen, steps=250, seed=0, progress=False, **sizes)
