@@ -23,6 +23,7 @@ from latentphys.learning.linear_heads import Figures, fit_linear
 from latentphys.learning.task_terms import (
     BETA,
     Resilience,
+    held_out_loss,
     prototypes,
     resilient,
     task_loss,
@@ -92,6 +93,11 @@ class FinetuningPlan:
     patience: int = 4
     seed: int = 0
 
+    @property
+    def weight(self) -> Tensor | None:
+        """`class_weight` as losses take it."""
+        return None if self.class_weight is None else torch.tensor(self.class_weight)
+
 
 @dataclass
 class Learned:
@@ -139,11 +145,11 @@ def finetune(
     if plan.adapt == "full":
         model = copy.deepcopy(model)
     fixed = plan.adapt != "full" and _fits(head, training, held_out, patterns)
+    source = (_Fixed if fixed else _Live)(model, head, training, held_out, patterns, plan)
     # A risk set is of all people at once: their square, too many to hold.
-    if fixed and not head.spec.widths and head.spec.kind != "survival":
-        return _fitted(model.eval(), head, training, held_out, patterns, plan, progress)
-    kind = _Fixed if fixed else _Live
-    run = _Run(kind(model, head, training, held_out, patterns, plan), head, training, plan)
+    if isinstance(source, _Fixed) and not head.spec.widths and head.spec.kind != "survival":
+        return Learned(model, head, source.fitted(training, plan, progress))
+    run = _Run(source, head, training, plan)
     every = max(1, plan.steps // plan.checks)
     best, best_loss, waited = run.state(), math.inf, 0
     for step in tqdm(range(plan.steps), "finetune", disable=not progress, mininterval=0.5):
@@ -160,34 +166,6 @@ def finetune(
     if held_out is not None:
         run.restore(best)
     return Learned(model.eval(), head.eval(), run.told)
-
-
-def _fitted(
-    model: StateSpaceModel,
-    head: TaskHead,
-    training: Lesson,
-    held_out: Lesson | None,
-    patterns: Sequence[Sequence[str]],
-    plan: FinetuningPlan,
-    progress: bool,
-) -> Learned:
-    """A linear head, fitted to the mean over each unit's windows, which is what it is asked of."""
-
-    def read(lesson: Lesson) -> Tensor:
-        return by_piece(model, lesson.units, patterns, head.figures, len(head.centre))
-
-    def standard(lesson: Lesson, seen: Tensor) -> Figures:
-        return Figures(over_units(head.standard(seen), lesson.units).float(), lesson.y)
-
-    seen = read(training)
-    head.standardise(seen[torch.isfinite(seen).all(-1)])  # every pattern counts the same
-    own = standard(training, seen)
-    others = None if held_out is None else standard(held_out, read(held_out))
-    weight = None if plan.class_weight is None else torch.tensor(plan.class_weight)
-    rows = fit_linear(
-        head, own, others, plan.resilience, weight, plan.steps, plan.patience, progress
-    )
-    return Learned(model, head.eval(), rows)
 
 
 class _Live:
@@ -304,6 +282,21 @@ class _Fixed:
         ]
         return over_units(torch.cat(f, dim=1), self.held_out.units)
 
+    def fitted(
+        self, training: Lesson, plan: FinetuningPlan, progress: bool
+    ) -> list[dict[str, float]]:
+        """Fit a linear head to the mean over each unit's windows, which is what it is asked of."""
+
+        def figures(lesson: Lesson, seen: Tensor) -> Figures:
+            return Figures(over_units(self.head.standard(seen), lesson.units).float(), lesson.y)
+
+        own = figures(training, self.seen)
+        others = None if self.held_out is None else figures(self.held_out, self.checks)
+        weight, patience = plan.weight, plan.patience
+        return fit_linear(
+            self.head, own, others, plan.resilience, weight, plan.steps, patience, progress
+        )
+
     def _read(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
         """What the head needs of every piece, (pattern, piece, width), and the steps inside."""
         units, width = lesson.units, _width(self.head, lesson)
@@ -368,8 +361,7 @@ class _Run:
         self.rates = [rate, plan.model_rate][: len(groups)]
         self.optimiser = torch.optim.AdamW(groups, weight_decay=plan.weight_decay)
         self.rows = _rows(training, plan)
-        weight = plan.class_weight
-        self.weight = None if weight is None else torch.tensor(weight)
+        self.weight = plan.weight
         self.lost: list[float] = []
         self.told: list[dict[str, float]] = []
 
@@ -407,15 +399,9 @@ class _Run:
         return resilient(losses[0], torch.stack(losses[1:]), apart, self.plan.resilience)
 
     def loss_of(self, held_out: Lesson) -> float:
-        """Mean loss over units and patterns; units without a pattern's sensors are left out."""
+        """Of units and patterns, see `held_out_loss`."""
         self.head.eval()
-        losses = []
-        for f in self.source.checked().float():
-            seen = torch.isfinite(f).all(-1)
-            if bool(seen.any()):
-                own = task_loss(self.head, f[seen], held_out.y[seen], self.weight)
-                losses.append(own.mean().detach())
-        return float(torch.stack(losses).mean())
+        return held_out_loss(self.head, self.source.checked().float(), held_out.y, self.weight)
 
     def close_row(self, step: int, held_out: float) -> None:
         """Write down a check."""

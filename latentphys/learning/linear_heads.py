@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from latentphys.learning.task_terms import Resilience, task_loss
+from latentphys.learning.task_terms import Resilience, held_out_loss, task_loss
 from latentphys.model.heads import TaskHead
 from latentphys.recordings.errors import FitError
 
@@ -79,18 +79,20 @@ def fit_linear(
     looks, shares = _looks(training, resilience)
     path = (USUAL,) if held_out is None else PENALTIES
     cost = torch.ones(head.out.weight.shape[1]) * SPARED
-    cost[: head.dimensions] = 1.0
+    cost[: head.spec.dimensions] = 1.0
     rows: list[dict[str, float]] = []
-    best, best_loss, waited = copy.deepcopy(head.state_dict()), math.inf, 0
+    best, best_loss, waited, done = copy.deepcopy(head.state_dict()), math.inf, 0, 0
     head.eval()
     for number, penalty in enumerate(tqdm(path, "finetune", disable=not progress)):
-        most = steps * (number + 1) // len(path) - steps * number // len(path)
+        most = steps * (number + 1) // len(path) - done
+        done += most
         lost = _minimised(head, looks, shares, training.y, weight, penalty * cost, most)
-        row = {"step": float(steps * (number + 1) // len(path)), "penalty": penalty, "loss": lost}
+        row = {"step": float(done), "penalty": penalty, "loss": lost}
         rows.append(row)
         if held_out is None:
             return rows
-        row["held_out_loss"] = loss = held_out_loss(head, held_out, weight)
+        loss = held_out_loss(head, head.out(held_out.h), held_out.y, weight)
+        row["held_out_loss"] = loss
         waited = 0 if loss < best_loss else waited + 1
         if loss < best_loss:
             best, best_loss = copy.deepcopy(head.state_dict()), loss
@@ -98,17 +100,6 @@ def fit_linear(
             break
     head.load_state_dict(best)
     return rows
-
-
-@torch.no_grad()
-def held_out_loss(head: TaskHead, held_out: Figures, weight: Tensor | None) -> float:
-    """Mean over patterns of the mean loss of the units that have their sensors."""
-    losses = []
-    for own in held_out.h:
-        seen = torch.isfinite(own).all(-1)
-        if bool(seen.any()):
-            losses.append(task_loss(head, head.out(own[seen]), held_out.y[seen], weight).mean())
-    return float(torch.stack(losses).mean())
 
 
 def _looks(training: Figures, resilience: Resilience | None) -> tuple[Tensor, Tensor]:

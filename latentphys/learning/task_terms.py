@@ -121,6 +121,22 @@ def task_loss(
     return cox(f[:, 0], y[:, 0], y[:, 1] > 0)
 
 
+@torch.no_grad()
+def held_out_loss(head: TaskHead, f: Tensor, y: Tensor, weight: Tensor | None = None) -> float:
+    """Mean over patterns of the mean loss of the units that have a pattern's sensors.
+
+    Args:
+        head, y, weight: see `task_loss`.
+        f: (pattern, unit, output), NaN where none of a pattern's sensors spoke.
+    """
+    losses = []
+    for own in f:
+        seen = torch.isfinite(own).all(-1)
+        if bool(seen.any()):
+            losses.append(task_loss(head, own[seen], y[seen], weight).mean())
+    return float(torch.stack(losses).mean())
+
+
 def prototypes(h: Tensor, y: Tensor) -> Tensor:
     """c_y: the mean features of the rows with the same label, (row, feature), without gradient.
 

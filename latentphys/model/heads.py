@@ -76,7 +76,12 @@ class HeadSpec:
     @property
     def figures(self) -> int:
         """How many figures of a unit there are."""
-        return len(FIGURES) * self.latent_dim + len(POWERS) * len(self.bands)
+        return self.dimensions + len(POWERS) * len(self.bands)
+
+    @property
+    def dimensions(self) -> int:
+        """How many of them are of latent dimensions; those of rhythms follow."""
+        return len(FIGURES) * self.latent_dim
 
     @property
     def outputs(self) -> int:
@@ -176,13 +181,9 @@ class TaskHead(nn.Module):
     def of_figures(self, figures: Tensor) -> Told:
         """f and h of a linear head from `figures`, (..., figure)."""
         h = self.standard(figures)
-        heard = [self.drop_figures(h[..., : self.dimensions]), h[..., self.dimensions :]]
+        first = self.spec.dimensions
+        heard = [self.drop_figures(h[..., :first]), h[..., first:]]
         return Told(self.out(torch.cat(heard, dim=-1)), h)
-
-    @property
-    def dimensions(self) -> int:
-        """How many figures are of latent dimensions; those of rhythms follow."""
-        return len(FIGURES) * self.spec.latent_dim
 
     def standard(self, figures: Tensor) -> Tensor:
         """In spreads of what it was taught with; beyond that a head does not extrapolate."""

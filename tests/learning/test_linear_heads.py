@@ -13,9 +13,8 @@ from latentphys.learning.linear_heads import (
     Figures,
     _looks,
     fit_linear,
-    held_out_loss,
 )
-from latentphys.learning.task_terms import Resilience, task_loss
+from latentphys.learning.task_terms import Resilience, held_out_loss, task_loss
 from latentphys.model.heads import HeadSpec, TaskHead, TaskKind
 from latentphys.recordings.errors import FitError
 
@@ -91,7 +90,8 @@ def test_held_out_people_choose_the_penalty() -> None:
         rows = fit_linear(head, training, other, None, None, 900, len(PENALTIES), False)
         losses = [row["held_out_loss"] for row in rows]
         chosen.append(PENALTIES[int(np.argmin(losses))])
-        assert held_out_loss(head, other, None) == pytest.approx(min(losses))
+        told = head.out(other.h)
+        assert held_out_loss(head, told, other.y) == pytest.approx(min(losses))
         assert [row["penalty"] for row in rows] == list(PENALTIES)
         assert rows[-1]["step"] == 900
     assert chosen[0] >= 1.0 > chosen[1]
