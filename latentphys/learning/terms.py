@@ -346,7 +346,10 @@ def cross_and_blocks(
             channels = traces.channels_of(rows)
             eps = _nuisance(sensor, traces, view, name, k, draws)
             lag = _lag(batch, evidence, traces, name, draws)
-            loc, variance = _decoded(emission, paths[:, traces.row], eps, traces, lag)
+            if emission.joint:
+                loc, variance = _decoded_together(model, batch, name, paths, traces)
+            else:
+                loc, variance = _decoded(emission, paths[:, traces.row], eps, traces, lag)
             for length in lengths:
                 steps = max(1, round(length * batch.state_rate_hz))
                 away = _block_score(loc, variance, traces, steps)
@@ -415,6 +418,21 @@ def _decoded(
     """Mean and variance of each decoded draw of some traces, (draw, trace, step, 1, patch)."""
     loc, scale = emission.moments(paths, eps, traces.name, traces.offset, lag)
     return loc, emission.variance(scale)
+
+
+def _decoded_together(
+    model: StateSpaceModel, batch: Batch, name: str, paths: Tensor, traces: _Traces
+) -> tuple[Tensor, Tensor]:
+    """`_decoded` of a modality whose channels are emitted together: each row once for all."""
+    emission = model.emission(name)
+    windows = torch.arange(paths.shape[1]) % len(batch)
+    rows, offset = model.name_index(name, batch)[windows], batch.offset[name][windows]
+    loc, scale = emission.moments(paths, paths.new_zeros(0), rows, offset)
+    loc, variance = (
+        x.transpose(2, 3)[:, traces.row, traces.channel].unsqueeze(-2)
+        for x in (loc, emission.variance(scale))
+    )
+    return loc, variance
 
 
 def _mixed(loc: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

@@ -154,6 +154,19 @@ def test_blocks_are_of_signals_with_a_level(model: StateSpaceModel) -> None:
     assert bool((found["mask_block/ppg"] > 0).any())
 
 
+def test_notes_decoded_together_are_those_decoded_one_by_one(model: StateSpaceModel) -> None:
+    batch = _batch()
+    scored = torch.rand(6, 9, generator=torch.Generator().manual_seed(2)) < 0.6  # two views
+    traces = terms._Traces.of(model, batch, "notes", scored)
+    paths = torch.randn(4, 6, 9, 3, dtype=torch.float64)
+    eps = torch.zeros(4, len(traces.row), 1, 2, dtype=torch.float64)
+    emission = model.emission("notes")
+    alone = terms._decoded(emission, paths[:, traces.row], eps, traces, None)
+    together = terms._decoded_together(model, batch, "notes", paths, traces)
+    assert len(traces.row) < 24  # a note that is absent throughout is not asked
+    torch.testing.assert_close(together, alone)
+
+
 def test_binary_values_are_neither_scaled_nor_varied() -> None:
     roll = np.array([[0.0, 1.0, 1.0, np.nan, 0.0, 1.0], [1.0] * 6])
     record = Record.from_arrays(
