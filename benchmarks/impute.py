@@ -27,6 +27,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mean_beat import MeanBeat
@@ -43,8 +44,10 @@ from latentphys.trust.directions import (
     score_breathing,
     score_model,
     score_predictor,
+    standardised,
     table,
 )
+from latentphys.trust.sample_scores import fair_crps
 
 SENSORS = ("ecg", "ppg", "resp")
 
@@ -91,6 +94,33 @@ def beside_mean_beat(
             lambda record: own[record.record].predict(record), unseen, question
         ),
     }
+
+
+def as_waveforms(
+    fitted: FittedModel, records: list[PreparedRecord], question: Question
+) -> dict[str, float]:
+    """Whether draws are waveforms a sensor could have given; means over records.
+
+    CRPS of their means over half a second and what the central 90 % of those means cover, over
+    half seconds without a hole; and how many times as much draws differ from one sample to the
+    next as the sensor does.
+    """
+    found = []
+    for record in records:
+        signal = record.signals[question.target]
+        imputed = impute_record(fitted.model, record, question)["draws"]
+        draws = standardised(imputed, record, question.target)[:, 0]
+        truth = signal.values[0]
+        long = round(0.5 * signal.rate_hz)
+        blocks = np.concatenate([truth[None], draws])[:, : len(truth) // long * long]
+        blocks = blocks.reshape(len(blocks), -1, long)
+        blocks = blocks[:, np.isfinite(blocks[0]).all(-1)]
+        means, rough = blocks.mean(-1), np.diff(blocks).std(-1)
+        low, high = np.quantile(means[1:], [0.05, 0.95], axis=0)
+        crps = fair_crps(torch.from_numpy(means[0]), torch.from_numpy(means[1:]))
+        within = (low <= means[0]) & (means[0] <= high)
+        found.append((crps.mean(), within.mean(), rough[1:].mean() / rough[0].mean()))
+    return dict(zip(("crps", "covers", "rougher by"), np.mean(found, axis=0), strict=True))
 
 
 def whole_numbers(text: str) -> list[int]:
@@ -151,14 +181,21 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
             rows |= beside_mean_beat(known, unseen, beats, question)
         found[target] = rows
         print(f"\n{target} given {' and '.join(given)}\n{table(rows)}", flush=True)
+        halves = as_waveforms(fitted, unseen, question)
+        print("means of draws over half a second: " + told(halves))
         if target == "ppg":
             known_delay = delay_known(fitted, unseen, question)
             print(f"ppg with each record's best constant shift: correlation {known_delay:.3f}")
     question = Question("resp", ("ecg", "ppg"), options.draws, window_s=options.window_s)
     rates = score_breathing(fitted.model, unseen, marked_breaths(test), question)
     print("\nbreathing rate of the imputed respiration, 32 s windows, 1/min")
-    print(", ".join(f"{name} {value:.2f}" for name, value in rates.items()))
+    print(told(rates))
     return found
+
+
+def told(figures: dict[str, float]) -> str:
+    """Named figures on a line."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
 
 
 def over_splits(found: list[Scores]) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
+from latentphys.model.emissions import PatchEmission
 from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import places
 from latentphys.preparation.frames import PixelGrid, as_frames
@@ -116,7 +117,7 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
     draws, emission = int(question.draws), model.emission(question.target)
     generator = torch.Generator().manual_seed(int(question.seed))
     paths = paths_of(model, record, question.given, question.window_s)
-    answer = _Answer.empty(draws, *signal.values.shape)
+    answer = _Answer.around(_before_decoding(model, question, signal))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(int(question.seed))
         for sample, loc, scale in decode(model, question.target, paths, signal, draws, generator):
@@ -213,7 +214,10 @@ def _with_margin(
 
 @dataclass(frozen=True)
 class _Answer:
-    """Arrays of the result, filled a stretch at a time: (channel, time), draws (sample, ...)."""
+    """Arrays of the result, filled a stretch at a time: (channel, time), draws (sample, ...).
+
+    Of a sensor whose noise lasts, `draws` holds standard normal noise until it is filled.
+    """
 
     mean: NDArray[np.float32]
     sd: NDArray[np.float32]
@@ -222,9 +226,10 @@ class _Answer:
     draws: NDArray[np.float32]
 
     @classmethod
-    def empty(cls, draws: int, channels: int, length: int) -> _Answer:
-        mean, sd, lower, upper = (np.empty((channels, length), np.float32) for _ in range(4))
-        return cls(mean, sd, lower, upper, np.empty((draws, channels, length), np.float32))
+    def around(cls, draws: NDArray[np.float32]) -> _Answer:
+        """Room for what is told of some draws."""
+        mean, sd, lower, upper = (np.empty(draws.shape[1:], np.float32) for _ in range(4))
+        return cls(mean, sd, lower, upper, draws)
 
     def fill(
         self,
@@ -247,7 +252,28 @@ class _Answer:
         self.sd[:, at] = variance.sqrt().numpy() * units.scale[:, None]
         self.lower[:, at] = units.to_units(lower.numpy())
         self.upper[:, at] = units.to_units(upper.numpy())
-        self.draws[:, :, at] = units.to_units(each.sample().numpy())
+        if isinstance(emission, PatchEmission) and emission.noise is not None:
+            drawn = emission.driven(loc, scale, torch.from_numpy(self.draws[:, :, at]))
+        else:
+            drawn = each.sample()
+        self.draws[:, :, at] = units.to_units(drawn.numpy())
+
+
+def _before_decoding(
+    model: StateSpaceModel, question: Question, signal: PreparedSignal
+) -> NDArray[np.float32]:
+    """Room for the draws, (sample, channel, time), with their noise where it lasts."""
+    noise = model.emission(question.target).noise
+    shape = (int(question.draws), *signal.values.shape)
+    if noise is None:
+        return np.empty(shape, np.float32)
+    spacing = model.spec.state_rate_hz / signal.rate_hz
+    generator = np.random.default_rng(int(question.seed))
+    if signal.time_s is None:
+        return noise.draw(shape, spacing, generator)
+    # At uneven times it is the noise of the nearest of even ones.
+    at = np.rint((signal.time_s - signal.time_s.min(initial=0.0)) * signal.rate_hz).astype(int)
+    return noise.draw((*shape[:2], 1 + at.max(initial=0)), spacing, generator)[..., at]
 
 
 def _unseen(model: StateSpaceModel, record: PreparedRecord, modality: str) -> PreparedSignal:

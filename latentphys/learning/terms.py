@@ -16,6 +16,7 @@ from torch.distributions import Normal, kl_divergence
 from latentphys.learning.views import View
 from latentphys.model.distributions import GaussMarkov, kl_along
 from latentphys.model.evidence import Evidence, SensorEvidence
+from latentphys.model.noise import ColouredNoise
 from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import Batch
 
@@ -352,7 +353,7 @@ def cross_and_blocks(
                 loc, variance = _decoded(emission, paths[:, traces.row], eps, traces, lag)
             for length in lengths:
                 steps = max(1, round(length * batch.state_rate_hz))
-                away = _block_score(loc, variance, traces, steps)
+                away = _block_score(loc, variance, traces, steps, emission.noise)
                 block = block.index_add(0, traces.row, away)
             loc, variance = _mixed(loc, variance)
             log_prob = emission.spread(loc, variance).log_prob(traces.values)
@@ -443,26 +444,36 @@ def _mixed(loc: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return loc.mean(0), together
 
 
-def _block_score(loc: Tensor, variance: Tensor, traces: _Traces, steps: int) -> Tensor:
+def _block_score(
+    loc: Tensor, variance: Tensor, traces: _Traces, steps: int, noise: ColouredNoise | None = None
+) -> Tensor:
     """sum_b n_b CRPS_b over blocks of state steps, (trace,).
 
     Args:
         loc, variance: (draw, trace, step, 1, patch), the second half of the draws mirrored.
         traces: what is scored.
         steps: a block's length; what is left after the last whole one is not scored.
+        noise: how a sensor's is correlated; None where it is white.
     """
     length, patch = traces.mask.shape[1] // steps * steps, traces.mask.shape[-1]
 
-    def summed(x: Tensor) -> Tensor:
+    def blocks(x: Tensor) -> Tensor:
         x = torch.where(traces.mask, x, 0.0)[..., :length, 0, :]
-        return x.reshape(*x.shape[:-2], length // steps, steps * patch).sum(-1)
+        return x.reshape(*x.shape[:-2], length // steps, steps * patch)
 
-    size = summed(torch.ones_like(traces.values))
+    size = blocks(torch.ones_like(traces.values)).sum(-1)
     count = size.clamp_min(1.0)
+    if noise is None:
+        summed = blocks(variance).sum(-1)
+    else:
+        sd = blocks(variance.sqrt())
+        # Samples of a step are taken to be evenly spaced, as they are if their rate is a multiple.
+        at = torch.arange(steps * patch, dtype=sd.dtype, device=sd.device) / patch
+        summed = (sd @ noise.correlation(at - at[:, None]) * sd).sum(-1)
     # The noise of a mean of many samples is nearly normal, whatever theirs.
-    spread = (summed(variance) + TINY).sqrt() / count
-    means = summed(loc) / count + spread * torch.randn_like(spread)
-    away = (means - summed(traces.values) / count).abs().mean(0)
+    spread = (summed + TINY).sqrt() / count
+    means = blocks(loc).sum(-1) / count + spread * torch.randn_like(spread)
+    away = (means - blocks(traces.values).sum(-1) / count).abs().mean(0)
     halves = means.view(2, -1, *means.shape[1:])
     apart = (halves[:, None, :, None] - halves[None, :, None, :]).abs().mean((0, 1))
     others = apart.shape[0] - 1

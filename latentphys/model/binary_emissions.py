@@ -24,6 +24,7 @@ class BinaryEmission(nn.Module):
     """
 
     joint = True
+    noise: None = None
     tail = None
 
     def __init__(

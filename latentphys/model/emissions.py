@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pyro.distributions import Normal, StudentT, TorchDistribution
+from scipy.special import ndtr, stdtrit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from latentphys.model.distributions import SCALE_FLOOR
+from latentphys.model.noise import ColouredNoise
 from latentphys.model.tokenisers import LocalBasis
 
 Likelihood = Literal["normal", "student_t", "bernoulli"]
@@ -31,6 +35,9 @@ class PatchEmission(nn.Module):
             smooth sensor's likelihood outweighs every other term of the objective.
         width: hidden units.
         reads: which of z it is emitted from; None is all.
+        coloured: whether noise lasts from sample to sample, for a time that is learned. The
+            density of samples is a product over them all the same: of correlations only L_block
+            and drawn samples know.
     """
 
     joint = False  # its channels are emitted one by one
@@ -45,6 +52,7 @@ class PatchEmission(nn.Module):
         noise_floor: float = 0.1,
         width: int = 96,
         reads: tuple[int, ...] | None = None,
+        coloured: bool = False,
     ) -> None:
         super().__init__()
         self.basis = basis
@@ -63,6 +71,7 @@ class PatchEmission(nn.Module):
         self.straight = nn.Linear(read_dim, basis.size)
         nn.init.zeros_(self.head.bias)
         self.tail = nn.Parameter(torch.tensor(2.0)) if likelihood == "student_t" else None
+        self.noise = ColouredNoise() if coloured else None
 
     def moments(
         self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor, lag: Tensor | None = None
@@ -119,6 +128,16 @@ class PatchEmission(nn.Module):
         nu = self.degrees_of_freedom()
         return StudentT(nu, loc, (variance * (nu - 2.0) / nu).sqrt(), validate_args=False)
 
+    def driven(self, loc: Tensor, scale: Tensor, normal: Tensor) -> Tensor:
+        """The samples that standard normal noise drives, whose order it keeps.
+
+        With F the distribution of `around(0, 1)`: loc + scale * F^{-1}(Phi(normal)).
+        """
+        if self.tail is not None:
+            nu = float(self.degrees_of_freedom().detach())
+            normal = torch.from_numpy(_student_of_normal(nu, normal.numpy())).to(loc)
+        return loc + scale * normal
+
     def degrees_of_freedom(self) -> Tensor:
         """nu > 2 of the Student-t likelihood, so that its variance exists."""
         assert self.tail is not None
@@ -132,6 +151,12 @@ class PatchEmission(nn.Module):
         return scale**2 * nu / (nu - 2.0)
 
 
+def _student_of_normal(nu: float, normal: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Student's t at the level that normal noise is at, from a table out to six deviations."""
+    at = np.linspace(-6.0, 6.0, 4097)
+    return np.interp(normal, at, stdtrit(nu, ndtr(at)))
+
+
 class LinearEmission(nn.Module):
     """p(x_t | z_t) = N(C z_t + d, diag(sigma^2)): one channel, one sample for each row of C.
 
@@ -142,6 +167,8 @@ class LinearEmission(nn.Module):
         latent_dim: size of z.
         size: samples a step.
     """
+
+    noise: None = None
 
     def __init__(self, latent_dim: int, size: int) -> None:
         super().__init__()

@@ -37,6 +37,7 @@ class ImageEmission(nn.Module):
     """
 
     joint = False
+    noise: None = None
     tail = None
 
     def __init__(

@@ -58,6 +58,7 @@ CHOICES = {
     "transition": tuple(TRANSITIONS),
     "guide": ("pyramid", "lru", "attention"),
     "channels": ("sum", "attention"),
+    "noise": ("white", "coloured"),
 }
 
 Encoder = SensorEncoder | BinaryEncoder | ImageEncoder
@@ -141,6 +142,7 @@ class ModelSpec:
         transition: "gated", "linear" or "oscillator" (of the shared part of z).
         guide: its network over steps, "pyramid", "lru" or "attention".
         channels: "sum" of a modality's channels' evidence, or "attention" among them before it.
+        noise: of waveforms, "white" or "coloured": drawn with a learned correlation in time.
         private_dim: of z, the numbers each modality has to itself.
         align_dim: of the unit vectors that contrastive terms compare; 0 without them.
         text: the static text it reads and emits, from the shared part of z; None for none.
@@ -165,6 +167,7 @@ class ModelSpec:
     transition: str = "gated"
     guide: str = "pyramid"
     channels: str = "sum"
+    noise: str = "white"
     private_dim: int = 0
     align_dim: int = 0
     text: TextSpec | None = None
@@ -512,5 +515,6 @@ def _sensor_networks(
         sensor.likelihood,
         spec.noise_floor,
         reads=reads,
+        coloured=spec.noise == "coloured",
     )
     return encoder, emission

@@ -27,5 +27,6 @@ RECIPE = Recipe(
     name="statespace",
     source="latentphys",
     objective=Objective(elbo=0.3, block=0.3, miss=0.01),
+    model={"noise": "coloured"},
     training={"warm_up": 2.0 / 3.0},
 )

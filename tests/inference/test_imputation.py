@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,17 @@ import torch
 import xarray as xr
 
 from latentphys.fitted import FittedModel
-from latentphys.inference.imputation import Question, _Answer, impute_record
+from latentphys.inference.imputation import (
+    Question,
+    _Answer,
+    _before_decoding,
+    impute_record,
+)
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.kalman import LinearGaussian, kalman_filter, rts_smoother
+from latentphys.model.noise import AT_FIRST, HASTE
 from latentphys.model.statespace import StateSpaceModel
-from latentphys.preparation.preprocessing import Scale
+from latentphys.preparation.preprocessing import Scale, default_preprocessing
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ModalityError
 from latentphys.recordings.record import Record
@@ -96,7 +103,7 @@ def test_the_mean_is_nearer_to_the_exact_one_than_the_mean_of_draws(
     before = torch.cat([0.0 * one, variance[:-1]])
     paths = GaussMarkov(smoothed.mean, r, (variance - r**2 * before).sqrt())
     loc = paths.sample(torch.Size([60])).mT  # (sample, channel, time)
-    answer = _Answer.empty(60, 1, steps)
+    answer = _Answer.around(np.empty((60, 1, steps), np.float32))
     answer.fill(
         np.arange(steps),
         loc,
@@ -111,6 +118,44 @@ def test_the_mean_is_nearer_to_the_exact_one_than_the_mean_of_draws(
     assert ours < 0.5 * sampled
     assert answer.draws[:, 0].std() > noise  # the draws themselves keep the sensor's noise
     np.testing.assert_allclose(answer.sd[0], sd, rtol=0.1)
+
+
+@pytest.mark.parametrize("target", ["ecg", "ppg"])  # Student's t and normal
+def test_draws_of_noise_that_lasts(
+    make_model: Callable[..., StateSpaceModel], record: Record, target: str
+) -> None:
+    """Each sample as wide as is told; neighbours alike, also where decoding is in parts."""
+    spread = {}
+    for noise in ("white", "coloured"):
+        model = make_model(noise=noise).float()
+        emission = model.emission(target)
+        for name, weight in emission.named_parameters():  # nothing but noise is left
+            weight.data.zero_() if name != "tail" else weight.data.fill_(2.0)
+        if emission.noise is not None:
+            emission.noise.log_time.data = torch.tensor(math.log(2.0 / AT_FIRST) / HASTE)
+        prepared = default_preprocessing().prepare(record)
+        imputed = impute_record(model, prepared, Question(target, ("resp",), 400, seed=1))
+        mean, sd = imputed["mean"].values[0], imputed["sd"].values[0]
+        draws = imputed["draws"].values[:, 0]
+        assert float(np.median(draws.std(0) / sd)) == pytest.approx(1.0, abs=0.06)
+        np.testing.assert_allclose((draws < mean).mean(), 0.5, atol=0.05)
+        spread[noise] = np.diff(draws, axis=1).std(0) / sd[1:]
+    assert spread["coloured"].max() < 0.3 * spread["white"].min()
+
+
+def test_uneven_samples_near_one_another_have_the_same_noise(
+    make_model: Callable[..., StateSpaceModel], record: Record
+) -> None:
+    model = make_model(noise="coloured")
+    prepared = default_preprocessing().prepare(record)
+    signal = prepared.signals["ppg"]
+    time_s = np.array([5.0, 5.0 + 0.3 / signal.rate_hz, 9.0, 9.0 + 1.0 / signal.rate_hz])
+    uneven = replace(signal, values=signal.values[:, :4], time_s=time_s)
+    noise = _before_decoding(model, Question("ppg", ("ecg",), 50), uneven)
+    assert noise.shape == (50, 1, 4)
+    assert np.array_equal(noise[..., 0], noise[..., 1])
+    assert not np.array_equal(noise[..., 2], noise[..., 3])
+    assert abs(np.corrcoef(noise[:, 0, 0], noise[:, 0, 2])[0, 1]) < 0.5
 
 
 def test_the_scores_are_of_the_same_mean(tiny_fit: FittedModel, record: Record) -> None:

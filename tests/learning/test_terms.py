@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -19,6 +20,7 @@ from latentphys.learning.views import Masking, View, gap_view, masked_view, subs
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.emissions import PatchEmission
 from latentphys.model.evidence import nuisance_of
+from latentphys.model.noise import AT_FIRST, HASTE, ColouredNoise
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.preparation.batch import Batch
@@ -529,6 +531,46 @@ def test_blocks_tell_a_state_that_is_not_known_from_noise_of_every_sample() -> N
     state = terms._block_score(drawn, nothing, traces, steps).mean()
     noise = terms._block_score(nothing, nothing + 1.0, traces, steps).mean()
     assert float(state) < 0.9 * float(noise)  # 0.56 and 0.69 times the number of samples
+
+
+def test_the_score_of_blocks_is_of_noise_that_lasts() -> None:
+    """As of draws that have it sample by sample, over holes and at unequal scales."""
+    torch.manual_seed(0)
+    count, steps, patch, noise = 20_000, 2, 5, ColouredNoise()
+    noise.log_time.data = torch.tensor(math.log(1.0 / AT_FIRST) / HASTE)
+    sd = torch.linspace(0.5, 2.0, steps * patch).view(1, 1, steps, 1, patch)
+    sd = sd.double().repeat(4, count, 1, 1, 1)
+    mask = torch.ones(count, steps, 1, patch, dtype=torch.bool)
+    mask[:, 0, :, 1:4] = False
+    traces = _scored_traces(torch.full((count, steps, 1, patch), 0.7).double(), mask)
+    shape = (4, count, steps * patch)
+    drawn = torch.from_numpy(noise.draw(shape, 1.0 / patch, np.random.default_rng(0)))
+    written = terms._block_score(sd * drawn.view_as(sd), 1e-12 * sd, traces, steps)
+    found = terms._block_score(torch.zeros_like(sd), sd**2, traces, steps, noise).detach()
+    assert float(found.mean()) == pytest.approx(float(written.mean()), rel=0.02)
+    white = terms._block_score(torch.zeros_like(sd), sd**2, traces, steps)
+    assert float(found.mean()) > 1.05 * float(white.mean())
+
+
+def test_blocks_teach_how_long_noise_lasts() -> None:
+    torch.manual_seed(0)
+    count, steps, patch, lasts = 400, 12, 5, ColouredNoise()
+    lasts.log_time.data = torch.tensor(math.log(1.5 / AT_FIRST) / HASTE)
+    values = lasts.draw((count, steps * patch), 1.0 / patch, np.random.default_rng(0))
+    values = torch.from_numpy(values).view(count, steps, 1, patch)
+    traces = _scored_traces(values, torch.ones_like(values, dtype=torch.bool))
+    nothing = torch.zeros(4, *values.shape)
+    learned = ColouredNoise()
+    optimizer = torch.optim.Adam(learned.parameters(), 0.003)
+    for _ in range(150):
+        loss = sum(
+            terms._block_score(nothing, nothing + 1.0, traces, length, learned).mean()
+            for length in (3, 12)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(learned.time_constant.detach()) == pytest.approx(1.5, rel=0.25)
 
 
 def test_the_score_of_blocks_is_taken_off_what_is_told(

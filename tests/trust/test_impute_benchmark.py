@@ -5,6 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
+import pytest
+import xarray as xr
+
+from latentphys.fitted import FittedModel
+from latentphys.inference.imputation import Question
+from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.recordings.cohort import Cohort
+
+
+def test_draws_as_waveforms(
+    benchmark: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_fit: FittedModel,
+    tiny_cohort: Cohort,
+) -> None:
+    """The truth with an offset a draw, some of which are on one side in one of two recordings."""
+    module = benchmark("impute")
+    records = [tiny_fit.prepared(record) for record in tiny_cohort][:2]
+    records[1].signals["ppg"].values[0, 100:400] = np.nan
+    away = np.linspace(-2.0, 2.0, 9)
+
+    def told(_: object, record: PreparedRecord, question: Question) -> dict[str, xr.DataArray]:
+        signal = record.signals["ppg"]
+        moved = away + (0.0 if record is records[0] else 3.0)
+        draws = signal.values[None] + moved[:, None, None].astype(np.float32)
+        units = draws * signal.scale.scale[0] + signal.scale.location[0]
+        return {"draws": xr.DataArray(units, dims=("sample", "channel", "time"))}
+
+    monkeypatch.setattr(module, "impute_record", told)
+    found = module.as_waveforms(tiny_fit, records, Question("ppg", ("ecg",)))
+    inside, apart = np.abs(away).mean(), np.abs(away[:, None] - away).sum() / (9 * 8)
+    assert found["crps"] == pytest.approx((inside + 3.0) / 2.0 - apart / 2.0, rel=1e-3)
+    assert found["covers"] == 0.5
+    assert found["rougher by"] == pytest.approx(1.0, rel=1e-3)
+
 
 def test_mean_and_spread_over_splits(benchmark: Callable[[str], ModuleType]) -> None:
     module = benchmark("impute")

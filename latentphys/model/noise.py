@@ -1,0 +1,71 @@
+"""Sensor noise that lasts: what the state does not tell of a waveform is itself a waveform."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+from torch import Tensor, nn
+
+AT_FIRST = 0.25  # time constant before training, in state steps
+HASTE = 15.0  # how many times faster than a weight its logarithm learns
+SETTLED = 16.0  # time constants after which noise does not know how it began
+
+
+class ColouredNoise(nn.Module):
+    """Stationary normal noise of unit variance, correlated between samples t steps apart by
+
+        r(t) = (1 + |t| / tau) exp(-|t| / tau),
+
+    a Matern process of smoothness 3/2: it has a slope, as signals have, and one time constant,
+    which is learned. Each sample by itself is distributed as white noise is.
+
+    References:
+        Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, equation 4.17.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_time = nn.Parameter(torch.zeros(()))
+
+    @property
+    def time_constant(self) -> Tensor:
+        """tau in state steps."""
+        return AT_FIRST * torch.exp(HASTE * self.log_time)
+
+    def correlation(self, steps: Tensor) -> Tensor:
+        """r(t) at distances in state steps, of their shape."""
+        away = steps.abs() / self.time_constant
+        return (1.0 + away) * torch.exp(-away)
+
+    def draw(
+        self, shape: tuple[int, ...], spacing: float, generator: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Noise at evenly spaced times, the last axis of `shape`.
+
+        Such samples are an autoregression of order 2 with a moving average of order 1.
+
+        Args:
+            shape: (sample, ..., time).
+            spacing: of the times, in state steps.
+            generator: of the white noise it is made of.
+        """
+        away = spacing / float(self.time_constant.detach())
+        pole = math.exp(-away)
+        recursion = np.array([1.0, -2.0 * pole, pole**2])
+        # Autocovariances, at 0 and 1, of what the recursion leaves of the process.
+        apart = np.arange(-2, 4) * away
+        r = (1.0 + np.abs(apart)) * np.exp(-np.abs(apart))
+        at_0, at_1 = np.convolve(r, np.convolve(recursion, recursion[::-1]), mode="valid")
+        ratio = at_1 / at_0
+        theta = 2.0 * ratio / (1.0 + math.sqrt(1.0 - 4.0 * ratio**2))
+        average = np.array([1.0, theta]) * math.sqrt(at_0 / (1.0 + theta**2))
+        settling = math.ceil(SETTLED / away)
+        noise = np.empty(shape, np.float32)
+        for one in noise:
+            white = generator.standard_normal((*one.shape[:-1], settling + shape[-1]))
+            one[:] = lfilter(average, recursion, white)[..., settling:]
+        return noise
