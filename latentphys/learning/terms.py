@@ -317,8 +317,9 @@ def cross_and_blocks(
     X_b and X'_b are means over block b of two draws from q_S, x_b that of its n_b scored samples;
     a block of which half is scored counts. L_cross asks every sample by itself, which sensor noise
     that differs from sample to sample answers as well as a state that is not known. Over a block
-    noise averages out: what is left of the spread is the state's, and this says whether it is
-    enough. It is a proper score whose estimate from few draws is unbiased.
+    such noise averages out: what is left of the spread is the state's and that of noise that
+    lasts, and this says whether it is enough. It is a proper score whose estimate from few draws
+    is unbiased.
 
     Args:
         model, batch, evidence, view, q_subset, draws, beta: as in `cross`; draws 4 or more for

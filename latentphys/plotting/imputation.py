@@ -16,6 +16,7 @@ def plot_imputation(
     truth: Record | xr.DataArray | None = None,
     start_s: float = 0.0,
     stop_s: float | None = None,
+    draws: int = 0,
 ) -> Any:
     """Draw what `FittedModel.impute` gives for one record.
 
@@ -24,6 +25,7 @@ def plot_imputation(
         truth: the record, or the signal itself (channel, time); None draws no truth.
         start_s, stop_s: the stretch to draw, seconds; 16 s, of images 1 s, when `stop_s` is left
             out.
+        draws: how many of the draws to show besides, as thin lines; of signals only.
 
     Returns:
         Matplotlib Axes, (channel,).
@@ -43,6 +45,9 @@ def plot_imputation(
         ax.fill_between(
             at.time, at.lower, at.upper, color=MODEL, alpha=0.25, lw=0, label=f"{percent:g} %"
         )
+        if draws:
+            some = at["draws"].isel(sample=slice(draws)).transpose("time", "sample")
+            ax.plot(at.time, some, color=MODEL, alpha=0.5, lw=0.6)
         ax.plot(at.time, at["mean"], color=MODEL, lw=1.6, label="mean")
         if truth is not None:
             ax.plot(at.time, span(truth, start_s, stop_s)[k], color=TRUTH, lw=1.0, label="recorded")

@@ -95,6 +95,9 @@ def test_an_imputation_without_truth_draws_none(tiny_fit: FittedModel, record: R
     for truth in (None, bare):
         (ax,) = lp.plot_imputation(imputed, truth, 0.0, 8.0)
         assert len(ax.lines) == 1
+    (ax,) = lp.plot_imputation(imputed, None, 0.0, 8.0, draws=2)
+    drawn = imputed["draws"].values[:, 0, : 8 * 125]
+    np.testing.assert_array_equal([line.get_ydata() for line in ax.lines[:-1]], drawn)
     truth = tiny_fit.filtered(record, "ppg")
     (ax,) = lp.plot_imputation(imputed, truth, 0.0, 8.0)
     np.testing.assert_array_equal(ax.lines[-1].get_ydata(), truth.values[0, : 8 * 125])
