@@ -7,7 +7,6 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 from torch import Tensor, nn
 
 AT_FIRST = 0.25  # time constant before training, in state steps
@@ -53,6 +52,8 @@ class ColouredNoise(nn.Module):
             spacing: of the times, in state steps.
             generator: of the white noise it is made of.
         """
+        from scipy.signal import lfilter
+
         away = spacing / float(self.time_constant.detach())
         pole = math.exp(-away)
         recursion = np.array([1.0, -2.0 * pole, pole**2])

@@ -76,6 +76,7 @@ def test_the_same_bits_come_back(tiny_fit: FittedModel, saved: Path, tiny_cohort
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert back.model.spec == tiny_fit.model.spec
+    assert back.model.spec.noise == "coloured"  # as by default
     assert back.preprocessing == tiny_fit.preprocessing
     assert back.window_s == tiny_fit.window_s
     assert back.history.rows == tiny_fit.history.rows

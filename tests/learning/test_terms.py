@@ -573,6 +573,19 @@ def test_blocks_teach_how_long_noise_lasts() -> None:
     assert float(learned.time_constant.detach()) == pytest.approx(1.5, rel=0.25)
 
 
+def test_only_blocks_teach_how_long_a_sensors_noise_lasts(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    for block, taught in ((0.0, False), (0.3, True)):
+        model = make_model(noise="coloured")
+        objective = Objective(cross=2.0, own_gaps=0.0, block=block)
+        rng = torch.Generator().manual_seed(0)
+        score_batch(model, make_batch(), objective, rng).loss.backward()
+        lasting = [model.emission(name).noise for name in ("ecg", "ppg", "resp")]
+        grads = [noise.log_time.grad for noise in lasting if noise is not None]
+        assert [grad is not None and bool(grad != 0) for grad in grads] == [taught] * 3
+
+
 def test_the_score_of_blocks_is_taken_off_what_is_told(
     make_model: Make, make_batch: MakeBatch
 ) -> None:

@@ -155,7 +155,8 @@ def test_blocks_are_of_signals_with_a_level(model: StateSpaceModel) -> None:
 
 
 def test_notes_decoded_together_are_those_decoded_one_by_one(model: StateSpaceModel) -> None:
-    batch = _batch()
+    orders = [NAMES, NAMES[::-1], (*NAMES[1:], "strange")]
+    batch = replace(_batch(), channels={**_batch().channels, "notes": orders})
     scored = torch.rand(6, 9, generator=torch.Generator().manual_seed(2)) < 0.6  # two views
     traces = terms._Traces.of(model, batch, "notes", scored)
     paths = torch.randn(4, 6, 9, 3, dtype=torch.float64)
