@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 import latentphys as lp
 from latentphys.fitted import FittedModel
-from rows.tally import Tally, explained, probe_number, share
+from rows.imputed import impute
+from rows.tally import Tally, explained, probe_number
 from rows.windows import embedded, observed_mean, pooled, truths
 
 SENSORS = ("ecg", "ppg", "resp")
@@ -50,7 +49,7 @@ def run(folder: Path, seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
             fit = lp.fit(sensors, recipe=chosen, steps=steps, seed=seed, progress=False)
             _probe(fit, name, (train, test), rows)
             if name != "late-fusion contrast":
-                _impute(fit, test, rows.setdefault(name, {}))
+                impute(fit, test, "ppg", ("ecg", "resp"), rows.setdefault(name, {}))
     return rows
 
 
@@ -71,13 +70,3 @@ def _probe(
             for missing, given in GIVEN.items():
                 tally = row.setdefault(f"{label}, {missing}", Tally(explained))
                 probe_number(taught, pooled(asked, given, truth), tally)
-
-
-def _impute(fit: FittedModel, test: lp.Cohort, row: dict[str, Tally]) -> None:
-    for record in test:
-        if not set(SENSORS) <= set(record.modalities):
-            continue
-        scores = fit.score(record, "ppg", given=("ecg", "resp"), draws=50)
-        for score in ("window_correlation", "crps", "coverage"):
-            tally = row.setdefault(f"PPG {score.replace('window_', '')}", Tally(share))
-            tally.add(record.subject, np.array([scores[score], 1.0]))

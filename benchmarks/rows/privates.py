@@ -3,7 +3,8 @@
 Simulated nights; sleep stage of unseen people by a linear probe trained with every sensor (plain)
 or on every subset (resilient), and by the fine-tuned model, its head asked of every subset
 (resilient) or of every sensor (plain). The fine-tuned model leaves out windows in which
-one of the subset's sensors is silent.
+one of the subset's sensors is silent. Of the middle ten minutes of their nights, too, each of the
+signals that all models are given alike, imputed from the others.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import xarray as xr
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
+from rows.imputed import impute
 from rows.tally import Tally, count_confusions, macro_f1, probe_class
 from rows.windows import by_window, commonest, embedded, nights_of, pooled, truths
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
+IMPUTED = ("eeg", "eog", "ecg")
 CLOCK_HZ = 4.0
 NO_CODES = {"codes": 0.0}
 OWN = "shared and private"
@@ -48,6 +51,7 @@ def run(seeds: int, steps: int, subjects: int = 18, minutes: float = 30.0) -> Ro
             _probe(name, sides, seen, seed, rows)
             if name in TUNED:
                 _finetune(fit, name, sides, seen, seed, rows)
+                _impute(fit, sides[1], seed, rows.setdefault(f"{name}, imputing", {}))
     return rows
 
 
@@ -86,6 +90,13 @@ def _finetune(fit: FittedModel, name: str, sides: Sides, seen: Seen, seed: int, 
             named = "+".join(name for name in fit.modalities if name in given)
             answer = told.predicted.where(told.asked).sel(sensors=named).values
             count_confusions(told.truth.values, answer, whose, _of_size(row, len(given)))
+
+
+def _impute(fit: FittedModel, nights: lp.Cohort, seed: int, row: dict[str, Tally]) -> None:
+    middle = [r.crop(r.duration_s / 2 - 300.0, r.duration_s / 2 + 300.0) for r in nights]
+    for target in IMPUTED:
+        given = [name for name in SENSORS if name != target]
+        impute(fit, middle, target, given, row, seed)
 
 
 def _of_size(row: dict[str, Tally], size: int) -> Tally:
