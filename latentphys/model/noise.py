@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 AT_FIRST = 0.25  # time constant before training, in state steps
 HASTE = 15.0  # how many times faster than a weight its logarithm learns
+CLOSEST = 1e-4  # samples, in time constants: of closer ones rounding leaves no innovation
 SETTLED = 16.0  # time constants after which noise does not know how it began
 
 
@@ -54,7 +55,7 @@ class ColouredNoise(nn.Module):
         """
         from scipy.signal import lfilter
 
-        away = spacing / float(self.time_constant.detach())
+        away = max(spacing / float(self.time_constant.detach()), CLOSEST)
         pole = math.exp(-away)
         recursion = np.array([1.0, -2.0 * pole, pole**2])
         # Autocovariances, at 0 and 1, of what the recursion leaves of the process.
