@@ -17,7 +17,8 @@ with a tenth the state is no surer of itself with all sensors than with one.
 
 L_cross asks every sample by itself, which noise answers as well as a state that is not known: 90 %
 intervals of half-second means of what it draws cover 41 % of an absent PPG and 17 % of an absent
-respiration. L_block asks those means: 58 and 57 %, and an absent respiration is told better.
+respiration. L_block asks those means: 56 and 62 %. What it cannot have of the state it has of noise
+that lasts, for a time it teaches: 80 and 86 %.
 """
 
 from latentphys.learning.objective import Objective
