@@ -26,9 +26,9 @@ Measured (three seeds, --adapt frozen --steps 600): errors
     mean        3.44 [1.74, 5.37]; annotators 0.37 [0.17, 0.64]; counting in resp 0.38 [0.24, 0.56]
 
 With a sensor missing, resilient less plain is -1.03 [-1.25, -0.78]. Where respiration is given the
-resilient one is far ahead of the mean, and behind a spectrum of that one signal; the PPG tells little
-and the ECG nothing. 90 % intervals from a fifth of 28 people covered 69 to 82 % (resilient) and 72 to 87 %
-(plain), with widths of 4 to 19 breaths a minute.
+resilient one is far ahead of the mean, and behind a spectrum of that one signal; the PPG tells
+little and the ECG nothing. 90 % intervals from a fifth of 28 people covered 69 to 82 % (resilient)
+and 72 to 87 % (plain), with widths of 4 to 19 breaths a minute.
 
 The head is fitted in full, with a penalty that held-out people choose. Learned in 600 batches, most
 figures forgotten at each, on a base of the whole ELBO, it was off by 1.43 (resilient) and 2.45
