@@ -28,13 +28,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xarray as xr
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mean_beat import MeanBeat
 from unet import train_unet
 
 from latentphys.api import fit, read
-from latentphys.fitted import FittedModel
 from latentphys.inference.imputation import Question, impute_record
 from latentphys.preparation.beats import beat_times
 from latentphys.preparation.preprocessing import PreparedRecord, default_preprocessing
@@ -50,6 +50,7 @@ from latentphys.trust.directions import (
 from latentphys.trust.sample_scores import fair_crps
 
 SENSORS = ("ecg", "ppg", "resp")
+Answers = list[tuple[PreparedRecord, xr.Dataset]]  # recordings with what `impute_record` gives
 
 
 def marked_breaths(cohort: Cohort) -> dict[str, np.ndarray]:
@@ -61,19 +62,18 @@ def marked_breaths(cohort: Cohort) -> dict[str, np.ndarray]:
     }
 
 
-def delay_known(fitted: FittedModel, records: list[PreparedRecord], question: Question) -> float:
+def delay_known(answers: Answers, target: str) -> float:
     """Mean correlation after the one constant shift, up to 0.2 s, that suits each record best.
 
     An oracle, not a score: it tells how much of the error is the subject's own pulse delay.
     """
     best = []
-    for record in records:
-        truth = record.signals[question.target].values[0]
-        imputed = impute_record(fitted.model, record, question)["mean"].values[0]
-        reach = round(0.2 * record.signals[question.target].rate_hz)
+    for record, imputed in answers:
+        truth, mean = record.signals[target].values[0], imputed["mean"].values[0]
+        reach = round(0.2 * record.signals[target].rate_hz)
         inner = truth[reach:-reach]
         seen = np.isfinite(inner)
-        shifts = [np.roll(imputed, k)[reach:-reach][seen] for k in range(-reach, reach + 1)]
+        shifts = [np.roll(mean, k)[reach:-reach][seen] for k in range(-reach, reach + 1)]
         best.append(max(np.corrcoef(inner[seen], shifted)[0, 1] for shifted in shifts))
     return float(np.mean(best))
 
@@ -96,9 +96,7 @@ def beside_mean_beat(
     }
 
 
-def as_waveforms(
-    fitted: FittedModel, records: list[PreparedRecord], question: Question
-) -> dict[str, float]:
+def as_waveforms(answers: Answers, target: str) -> dict[str, float]:
     """Whether draws are waveforms a sensor could have given; means over records.
 
     CRPS of their means over half a second and what the central 90 % of those means cover, over
@@ -106,10 +104,9 @@ def as_waveforms(
     next as the sensor does.
     """
     found = []
-    for record in records:
-        signal = record.signals[question.target]
-        imputed = impute_record(fitted.model, record, question)["draws"]
-        draws = standardised(imputed, record, question.target)[:, 0]
+    for record, imputed in answers:
+        signal = record.signals[target]
+        draws = standardised(imputed["draws"], record, target)[:, 0]
         truth = signal.values[0]
         long = round(0.5 * signal.rate_hz)
         blocks = np.concatenate([truth[None], draws])[:, : len(truth) // long * long]
@@ -181,10 +178,10 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
             rows |= beside_mean_beat(known, unseen, beats, question)
         found[target] = rows
         print(f"\n{target} given {' and '.join(given)}\n{table(rows)}", flush=True)
-        halves = as_waveforms(fitted, unseen, question)
-        print("means of draws over half a second: " + told(halves))
+        answers = [(record, impute_record(fitted.model, record, question)) for record in unseen]
+        print("means of draws over half a second: " + told(as_waveforms(answers, target)))
         if target == "ppg":
-            known_delay = delay_known(fitted, unseen, question)
+            known_delay = delay_known(answers, target)
             print(f"ppg with each record's best constant shift: correlation {known_delay:.3f}")
     question = Question("resp", ("ecg", "ppg"), options.draws, window_s=options.window_s)
     rates = score_breathing(fitted.model, unseen, marked_breaths(test), question)

@@ -168,8 +168,6 @@ class LinearEmission(nn.Module):
         size: samples a step.
     """
 
-    noise: None = None
-
     def __init__(self, latent_dim: int, size: int) -> None:
         super().__init__()
         self.linear = nn.Linear(latent_dim, size)

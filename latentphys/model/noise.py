@@ -23,13 +23,16 @@ class ColouredNoise(nn.Module):
     a Matern process of smoothness 3/2: it has a slope, as signals have, and one time constant,
     which is learned. Each sample by itself is distributed as white noise is.
 
+    Args:
+        time_constant: tau before training, in state steps.
+
     References:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, equation 4.17.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, time_constant: float = AT_FIRST) -> None:
         super().__init__()
-        self.log_time = nn.Parameter(torch.zeros(()))
+        self.log_time = nn.Parameter(torch.tensor(math.log(time_constant / AT_FIRST) / HASTE))
 
     @property
     def time_constant(self) -> Tensor:
@@ -38,8 +41,7 @@ class ColouredNoise(nn.Module):
 
     def correlation(self, steps: Tensor) -> Tensor:
         """r(t) at distances in state steps, of their shape."""
-        away = steps.abs() / self.time_constant
-        return (1.0 + away) * torch.exp(-away)
+        return _kernel(steps / self.time_constant)
 
     def draw(
         self, shape: tuple[int, ...], spacing: float, generator: np.random.Generator
@@ -59,8 +61,7 @@ class ColouredNoise(nn.Module):
         pole = math.exp(-away)
         recursion = np.array([1.0, -2.0 * pole, pole**2])
         # Autocovariances, at 0 and 1, of what the recursion leaves of the process.
-        apart = np.arange(-2, 4) * away
-        r = (1.0 + np.abs(apart)) * np.exp(-np.abs(apart))
+        r = _kernel(torch.arange(-2, 4, dtype=torch.float64) * away).numpy()
         at_0, at_1 = np.convolve(r, np.convolve(recursion, recursion[::-1]), mode="valid")
         ratio = at_1 / at_0
         theta = 2.0 * ratio / (1.0 + math.sqrt(1.0 - 4.0 * ratio**2))
@@ -71,3 +72,8 @@ class ColouredNoise(nn.Module):
             white = generator.standard_normal((*one.shape[:-1], settling + shape[-1]))
             one[:] = lfilter(average, recursion, white)[..., settling:]
         return noise
+
+
+def _kernel(away: Tensor) -> Tensor:
+    """r at distances in time constants."""
+    return (1.0 + away.abs()) * torch.exp(-away.abs())

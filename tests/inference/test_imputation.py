@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from latentphys.inference.imputation import (
 )
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.kalman import LinearGaussian, kalman_filter, rts_smoother
-from latentphys.model.noise import AT_FIRST, HASTE
+from latentphys.model.noise import ColouredNoise
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import Scale, default_preprocessing
 from latentphys.recordings.cohort import Cohort
@@ -132,7 +131,7 @@ def test_draws_of_noise_that_lasts(
         for name, weight in emission.named_parameters():  # nothing but noise is left
             weight.data.zero_() if name != "tail" else weight.data.fill_(2.0)
         if emission.noise is not None:
-            emission.noise.log_time.data = torch.tensor(math.log(2.0 / AT_FIRST) / HASTE)
+            emission.noise = ColouredNoise(2.0)
         prepared = default_preprocessing().prepare(record)
         imputed = impute_record(model, prepared, Question(target, ("resp",), 400, seed=1))
         mean, sd = imputed["mean"].values[0], imputed["sd"].values[0]

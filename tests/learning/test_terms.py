@@ -20,7 +20,7 @@ from latentphys.learning.views import Masking, View, gap_view, masked_view, subs
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.emissions import PatchEmission
 from latentphys.model.evidence import nuisance_of
-from latentphys.model.noise import AT_FIRST, HASTE, ColouredNoise
+from latentphys.model.noise import ColouredNoise
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.model.tokenisers import LocalBasis
 from latentphys.preparation.batch import Batch
@@ -536,8 +536,7 @@ def test_blocks_tell_a_state_that_is_not_known_from_noise_of_every_sample() -> N
 def test_the_score_of_blocks_is_of_noise_that_lasts() -> None:
     """As of draws that have it sample by sample, over holes and at unequal scales."""
     torch.manual_seed(0)
-    count, steps, patch, noise = 20_000, 2, 5, ColouredNoise()
-    noise.log_time.data = torch.tensor(math.log(1.0 / AT_FIRST) / HASTE)
+    count, steps, patch, noise = 20_000, 2, 5, ColouredNoise(1.0)
     sd = torch.linspace(0.5, 2.0, steps * patch).view(1, 1, steps, 1, patch)
     sd = sd.double().repeat(4, count, 1, 1, 1)
     mask = torch.ones(count, steps, 1, patch, dtype=torch.bool)
@@ -554,8 +553,7 @@ def test_the_score_of_blocks_is_of_noise_that_lasts() -> None:
 
 def test_blocks_teach_how_long_noise_lasts() -> None:
     torch.manual_seed(0)
-    count, steps, patch, lasts = 400, 12, 5, ColouredNoise()
-    lasts.log_time.data = torch.tensor(math.log(1.5 / AT_FIRST) / HASTE)
+    count, steps, patch, lasts = 400, 12, 5, ColouredNoise(1.5)
     values = lasts.draw((count, steps * patch), 1.0 / patch, np.random.default_rng(0))
     values = torch.from_numpy(values).view(count, steps, 1, patch)
     traces = _scored_traces(values, torch.ones_like(values, dtype=torch.bool))

@@ -11,16 +11,9 @@ import torch
 from scipy.stats import kstest, norm, t
 from sklearn.gaussian_process.kernels import Matern
 
-from latentphys.model.noise import AT_FIRST, HASTE, ColouredNoise
+from latentphys.model.noise import ColouredNoise
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.recordings.errors import FitError
-
-
-def lasting(time_constant: float) -> ColouredNoise:
-    """Noise of a time constant, in state steps."""
-    noise = ColouredNoise()
-    noise.log_time.data = torch.tensor(math.log(time_constant / AT_FIRST) / HASTE)
-    return noise
 
 
 @pytest.mark.parametrize("time_constant", [0.05, 1.0, 30.0])
@@ -28,7 +21,7 @@ def test_the_correlation_is_a_matern_kernel(time_constant: float) -> None:
     steps = np.linspace(-5.0, 5.0, 41)
     kernel = Matern(length_scale=math.sqrt(3.0) * time_constant, nu=1.5)
     expected = kernel(steps[:, None], np.zeros((1, 1)))[:, 0]
-    found = lasting(time_constant).correlation(torch.from_numpy(steps)).detach().numpy()
+    found = ColouredNoise(time_constant).correlation(torch.from_numpy(steps)).detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-12)
 
 
@@ -36,7 +29,7 @@ def test_the_correlation_is_a_matern_kernel(time_constant: float) -> None:
 def test_drawn_noise_has_that_correlation_from_its_first_sample(
     time_constant: float, spacing: float
 ) -> None:
-    noise = lasting(time_constant)
+    noise = ColouredNoise(time_constant)
     drawn = noise.draw((4000, 2, 12), spacing, np.random.default_rng(0))
     assert drawn.dtype == np.float32
     found = np.einsum("dci,dcj->ij", drawn, drawn) / 8000
@@ -48,7 +41,7 @@ def test_drawn_noise_has_that_correlation_from_its_first_sample(
 
 @pytest.mark.parametrize("time_constant", [50.0, 1e9])  # poles as near 1 as rounding lets, nearer
 def test_long_noise_stays_as_wide(time_constant: float) -> None:
-    drawn = lasting(time_constant).draw((300, 1, 3), 0.01, np.random.default_rng(0))
+    drawn = ColouredNoise(time_constant).draw((300, 1, 3), 0.01, np.random.default_rng(0))
     assert float(drawn.std()) == pytest.approx(1.0, abs=0.1)
     assert float(np.abs(np.diff(drawn)).max()) < 0.002
 

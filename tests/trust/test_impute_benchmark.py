@@ -10,16 +10,12 @@ import pytest
 import xarray as xr
 
 from latentphys.fitted import FittedModel
-from latentphys.inference.imputation import Question
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.recordings.cohort import Cohort
 
 
 def test_draws_as_waveforms(
-    benchmark: Callable[[str], ModuleType],
-    monkeypatch: pytest.MonkeyPatch,
-    tiny_fit: FittedModel,
-    tiny_cohort: Cohort,
+    benchmark: Callable[[str], ModuleType], tiny_fit: FittedModel, tiny_cohort: Cohort
 ) -> None:
     """The truth with an offset a draw, some of which are on one side in one of two recordings."""
     module = benchmark("impute")
@@ -27,15 +23,14 @@ def test_draws_as_waveforms(
     records[1].signals["ppg"].values[0, 100:400] = np.nan
     away = np.linspace(-2.0, 2.0, 9)
 
-    def told(_: object, record: PreparedRecord, question: Question) -> dict[str, xr.DataArray]:
-        signal = record.signals["ppg"]
-        moved = away + (0.0 if record is records[0] else 3.0)
+    def told(record: PreparedRecord, shift: float) -> xr.Dataset:
+        signal, moved = record.signals["ppg"], away + shift
         draws = signal.values[None] + moved[:, None, None].astype(np.float32)
         units = draws * signal.scale.scale[0] + signal.scale.location[0]
-        return {"draws": xr.DataArray(units, dims=("sample", "channel", "time"))}
+        return xr.Dataset({"draws": (("sample", "channel", "time"), units)})
 
-    monkeypatch.setattr(module, "impute_record", told)
-    found = module.as_waveforms(tiny_fit, records, Question("ppg", ("ecg",)))
+    answers = [(one, told(one, shift)) for one, shift in zip(records, (0.0, 3.0), strict=True)]
+    found = module.as_waveforms(answers, "ppg")
     inside, apart = np.abs(away).mean(), np.abs(away[:, None] - away).sum() / (9 * 8)
     assert found["crps"] == pytest.approx((inside + 3.0) / 2.0 - apart / 2.0, rel=1e-3)
     assert found["covers"] == 0.5
