@@ -29,12 +29,13 @@ def test_draws_as_waveforms(
         units = draws * signal.scale.scale[0] + signal.scale.location[0]
         return xr.Dataset({"draws": (("sample", "channel", "time"), units)})
 
-    answers = [(one, told(one, shift)) for one, shift in zip(records, (0.0, 3.0), strict=True)]
-    found = module.as_waveforms(answers, "ppg")
     inside, apart = np.abs(away).mean(), np.abs(away[:, None] - away).sum() / (9 * 8)
-    assert found["crps"] == pytest.approx((inside + 3.0) / 2.0 - apart / 2.0, rel=1e-3)
-    assert found["covers"] == 0.5
-    assert found["rougher by"] == pytest.approx(1.0, rel=1e-3)
+    for side in (3.0, -3.0):
+        answers = [(one, told(one, shift)) for one, shift in zip(records, (0.0, side), strict=True)]
+        found = module.as_waveforms(answers, "ppg")
+        assert found["crps"] == pytest.approx((inside + 3.0) / 2.0 - apart / 2.0, rel=1e-3)
+        assert found["covers"] == 0.5
+        assert found["rougher by"] == pytest.approx(1.0, rel=1e-3)
 
 
 def test_mean_and_spread_over_splits(benchmark: Callable[[str], ModuleType]) -> None:
