@@ -15,6 +15,7 @@ import torch
 
 from latentphys.fitted import FittedModel, software, summary_of
 from latentphys.inference.answers import learn_answers
+from latentphys.learning.objective import RECONSTRUCTING
 from latentphys.learning.resuming import Checkpoint, Kept, content_of
 from latentphys.learning.specification import sensors_of, text_spec
 from latentphys.learning.text_fitting import STEPS, STEPS_AN_UPDATE, fit_text_emission
@@ -212,6 +213,13 @@ def _model_spec(
 ) -> ModelSpec:
     """The model that fits the training records, with the inputs that anyone has."""
     sensors = sensors_of(records, recipe.state_rate_hz, preprocessing.plans)
+    own = recipe.objective
+    others = (getattr(own, name) for name in (*RECONSTRUCTING, "codes"))
+    if len(sensors) < 2 and not any(others):
+        raise FitError(
+            f"recipe {recipe.name!r} brings sensors together and does nothing else, so it takes "
+            f"two or more; got {listed(sensors)} alone. Give it others, or take another recipe."
+        )
     inputs = names_of_inputs(everyone)
     return ModelSpec(sensors, recipe.state_rate_hz, inputs=inputs, **recipe.model)
 

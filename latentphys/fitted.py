@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from latentphys.inference.lags import LagQuestion, LagUnit, lag_records
 from latentphys.inference.posterior import posterior_record
 from latentphys.learning.checkpoints import check_weights, halved, load_model, save_model
 from latentphys.learning.finetuning import Adapt
+from latentphys.learning.objective import RECONSTRUCTING
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.frames import as_frames
@@ -162,6 +164,7 @@ class FittedModel:
         level: float = 0.9,
         seed: int = 0,
         scaling: Scaling = "own",
+        channels: Sequence[str] | None = None,
     ) -> xr.Dataset: ...
     @overload
     def impute(
@@ -174,6 +177,7 @@ class FittedModel:
         level: float = 0.9,
         seed: int = 0,
         scaling: Scaling = "own",
+        channels: Sequence[str] | None = None,
     ) -> xr.DataTree: ...
     def impute(
         self,
@@ -185,6 +189,7 @@ class FittedModel:
         level: float = 0.9,
         seed: int = 0,
         scaling: Scaling = "own",
+        channels: Sequence[str] | None = None,
     ) -> xr.Dataset | xr.DataTree:
         """One sensor from others, with intervals, in its own units and at its own times.
 
@@ -205,6 +210,9 @@ class FittedModel:
             scaling: "own": in the size of the record's own target, channel by channel, where it
                 has samples of it, else of the training subjects' typical one; "training": always
                 the latter.
+            channels: of the target, in the answer's order, the record's or not: leads that were
+                not recorded, say. When left out the record's own; of a sensor it does not have,
+                the one commonest in training.
 
         Returns:
             Dataset with mean, sd, lower, upper (channel, time) and draws
@@ -214,12 +222,16 @@ class FittedModel:
             cohort, a DataTree of them.
 
         Raises:
-            ModalityError: a modality the model was not fitted with.
-            ArgumentError: draws, a level, a seed or a scaling that cannot be.
+            ModalityError: a modality the model was not fitted with, or a channel that neither
+                model nor record knows.
+            ArgumentError: draws, a level, a seed, a scaling or channels that cannot be.
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
+
+        Warns:
+            UserWarning: the model was taught a representation alone, not what sensors record.
         """
-        question = self._question(target, given, draws, level, seed, scaling)
+        question = self._question(target, given, draws, level, seed, scaling, channels)
         if isinstance(data, Record):
             return self._imputed(data, question)
         answers = {record.record: self._imputed(record, question) for record in _records(data)}
@@ -1054,13 +1066,19 @@ class FittedModel:
         level: float,
         seed: int,
         scaling: Scaling,
+        channels: Sequence[str] | None = None,
     ) -> Question:
         check_modalities(self.model, [target], "target")
+        if isinstance(channels, str):
+            raise ArgumentError(f"channels is a list of names, got {channels!r}. Write a list.")
+        _warn_of_untaught(self.about)
         if given is None:
             known = (*self.modalities, *self.model.spec.texts)
             derived = self.model.spec.derived_from(target)
             given = [name for name in known if name != target and name not in derived]
-        return Question(target, self._given(given), draws, level, self.window_s, seed, scaling)
+        own = None if channels is None else tuple(channels)
+        sources, window_s = self._given(given), self.window_s
+        return Question(target, sources, draws, level, window_s, seed, scaling, own)
 
     def _signals(self, given: Sequence[str] | None) -> tuple[str, ...]:
         """Every sensor and no text unless it is asked for: a report tells the label."""
@@ -1080,6 +1098,19 @@ class FittedModel:
         return (
             f"FittedModel({', '.join(self.modalities)}; latent {self.model.spec.latent_dim} at "
             f"{self.model.spec.state_rate_hz:g} Hz, {size:,} weights{told})"
+        )
+
+
+def _warn_of_untaught(about: Mapping[str, Any]) -> None:
+    """Say that an answer is an untrained network's."""
+    weights = about.get("objective", {})
+    if weights and not any(weights.get(term) for term in RECONSTRUCTING):
+        warnings.warn(
+            f"this model ({about.get('recipe', 'own objective')}) was taught a representation "
+            "alone: no term of its objective tells what a sensor records, and what is imputed is "
+            "an untrained network's. Use `embed` and `probe`, or fit with another recipe.",
+            UserWarning,
+            stacklevel=4,
         )
 
 

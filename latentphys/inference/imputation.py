@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import Normal
 
 from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
@@ -43,9 +44,12 @@ class Question:
         scaling: whose median and spread take the answer to the sensor's units: "own", the
             record's where it has samples of that channel, else the training subjects'; or
             "training", those always, so that nothing the record has of the target is used.
+        channels: of the target, in the order of the answer; None for the record's, or of a
+            sensor it does not have the commonest one.
 
     Raises:
-        ArgumentError: a number outside what is allowed, or another scaling.
+        ArgumentError: a number outside what is allowed, another scaling, or channels that are
+            none, or the same twice.
     """
 
     target: str
@@ -55,6 +59,7 @@ class Question:
     window_s: float = 16.0
     seed: int = 0
     scaling: Scaling = "own"
+    channels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked."""
@@ -66,6 +71,11 @@ class Question:
             raise ArgumentError(
                 f"scaling is 'own' or 'training', got {self.scaling!r}. 'own' uses the record's "
                 "median and spread of the target where it has samples of it."
+            )
+        if self.channels is not None and len(set(self.channels)) != max(1, len(self.channels)):
+            raise ArgumentError(
+                f"channels are names of channels, each once, got {list(self.channels)}. Leave "
+                "them out for those the record has."
             )
 
 
@@ -108,15 +118,20 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
         by channel where they differ.
 
     Raises:
-        ModalityError: a target the model was not fitted with.
+        ModalityError: a target the model was not fitted with, or channels that neither the
+            model nor the record knows.
         UnitError: a target in units that training's cannot be converted to.
     """
     check_modalities(model, [question.target], "target")
-    signal = record.signals.get(question.target) or _unseen(model, record, question.target)
+    own = record.signals.get(question.target) or _unseen(model, record, question.target)
+    signal = own if question.channels is None else _of_channels(model, own, question)
     signal, scaling = _scaled(model, signal, question)
     draws, emission = int(question.draws), model.emission(question.target)
     generator = torch.Generator().manual_seed(int(question.seed))
     paths = paths_of(model, record, question.given, question.window_s)
+    if question.target in paths.nuisance:
+        q = _by_channel(paths.nuisance[question.target], own.channels, signal.channels)
+        paths = replace(paths, nuisance={question.target: q})
     answer = _Answer.around(_before_decoding(model, question, signal))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(int(question.seed))
@@ -292,6 +307,41 @@ def _unseen(model: StateSpaceModel, record: PreparedRecord, modality: str) -> Pr
         scale=Scale(np.zeros(1), np.ones(1)),
         grid=spec.grid,
     )
+
+
+def _of_channels(
+    model: StateSpaceModel, signal: PreparedSignal, question: Question
+) -> PreparedSignal:
+    """The channels asked for; those the record does not have are all NaN."""
+    asked, spec = tuple(question.channels or ()), model.spec.sensors[question.target]
+    if spec.likelihood == "bernoulli":
+        raise ArgumentError(
+            f"channels of 0 and 1 are imputed all together, {question.target!r} too. Leave "
+            "channels out and select from the answer."
+        )
+    known = dict.fromkeys((*signal.channels, *spec.channels))
+    for name in asked:
+        if name not in known:
+            raise ModalityError(
+                f"channels of {question.target!r} that this model or the record knows are "
+                f"{', '.join(known)}; got {name!r}.{closest(name, known)}"
+            )
+    shape = (len(asked), signal.values.shape[1])
+    values, scale = np.full(shape, np.nan, np.float32), Scale(*np.ones((2, len(asked))))
+    own = [k for k, name in enumerate(asked) if name in signal.channels]
+    at = [signal.channels.index(asked[k]) for k in own]
+    values[own] = signal.values[at]
+    scale.location[own], scale.scale[own] = signal.scale.location[at], signal.scale.scale[at]
+    return replace(signal, values=values, channels=asked, scale=scale)
+
+
+def _by_channel(q: Normal, told: tuple[str, ...], asked: tuple[str, ...]) -> Normal:
+    """q(eps) of the channels asked for, over (channel, nuisance): the prior's of those not told."""
+    loc, scale = torch.zeros(len(asked), q.loc.shape[-1]), torch.ones(len(asked), q.loc.shape[-1])
+    known = [k for k, name in enumerate(asked) if name in told]
+    at = [told.index(asked[k]) for k in known]
+    loc[known], scale[known] = q.loc[at], q.scale[at]
+    return Normal(loc, scale, validate_args=False)
 
 
 def _scaled(

@@ -50,7 +50,7 @@ def code_terms(
     signals = {
         name: (batch.values[name], batch.mask[name], batch.offset[name])
         for name in names
-        if model.spec.sensors[name].likelihood != "bernoulli"
+        if model.spec.sensors[name].waveform
     }
     tokens, paths = codes(signals), q.rsample(torch.Size((DRAWS,)))
     learned, told = {}, {}

@@ -77,18 +77,19 @@ def pairwise(embedded: Tensor, present: Tensor, scale: Tensor) -> Tensor:
     return _mean_over_pairs(pair, known)
 
 
-def between_posteriors(mean: Tensor, variance: Tensor, present: Tensor, scale: Tensor) -> Tensor:
+def between_posteriors(mean: Tensor, variance: Tensor, present: Tensor) -> Tensor:
     """Mean over the pairs of modalities of InfoNCE of their posteriors' likelihood, (row,).
 
-        s(i, j) = log int N(z; m_i, v_i) N(z; m_j, v_j) dz
-                = -1/2 sum_d [(m_id - m_jd)^2 / (v_id + v_jd) + log 2 pi (v_id + v_jd)]
+        s(i, j) = 1/D log int N(z; m_i, v_i) N(z; m_j, v_j) dz
+                = -1/2D sum_d [(m_id - m_jd)^2 / (v_id + v_jd) + log 2 pi (v_id + v_jd)]
 
-    A sensor that knows little has a wide posterior, and is not pulled where it cannot know.
+    of D dimensions: of their sum a single pair would decide the gradient. A sensor that knows
+    little has a wide posterior, and is not pulled where it cannot know. A log likelihood has its
+    own scale: none is learned.
 
     Args:
         mean, variance: (modality, row, latent).
         present: (row, modality) bool.
-        scale: what s is multiplied by, per dimension.
 
     References:
         Shi and Jain (2019), Probabilistic face embeddings, equation 3.
@@ -98,7 +99,7 @@ def between_posteriors(mean: Tensor, variance: Tensor, present: Tensor, scale: T
         both = variance[m].unsqueeze(1) + variance[n].unsqueeze(0)
         apart = mean[m].unsqueeze(1) - mean[n].unsqueeze(0)
         score = -0.5 * (apart**2 / both + torch.log(2.0 * torch.pi * both)).mean(-1)
-        return info_nce(scale * score, present[:, m] & present[:, n])
+        return info_nce(score, present[:, m] & present[:, n])
 
     return _mean_over_pairs(pair, mean)
 

@@ -42,6 +42,8 @@ from latentphys.recordings.errors import FitError
 SHORTEST_GAP_S = 0.5
 SHORTEST_OWN_GAP_S = 0.25
 BLOCKS_S = (0.25, 1.0)
+# Terms that teach what the sensors record; without them there is a representation alone.
+RECONSTRUCTING = ("elbo", "cross", "mask")
 Alignment = Literal["leave_one_out", "pairwise", "posterior"]
 ALIGNMENTS: tuple[str, ...] = get_args(Alignment)
 
@@ -83,7 +85,8 @@ class Objective:
             with a factor of a hundredth it weighs as much as a second of ECG, and is as sure.
 
     Raises:
-        FitError: a weight below 0, a share outside 0 to 1, an alpha or an alignment that cannot be.
+        FitError: a weight below 0, none above it, a share outside 0 to 1, an alpha or an alignment
+            that cannot be.
     """
 
     cross: float = 4.0
@@ -123,6 +126,11 @@ class Objective:
                     raise FitError(
                         f"{name} is a share of windows, from 0 to 1; got {given!r}. Half is 0.5."
                     )
+        if not any(own[name] > 0 for name in (*RECONSTRUCTING, "align", "codes")):
+            raise FitError(
+                "an objective has a term that teaches; elbo, cross, mask, align and codes are all "
+                "0. Give one of them a weight, 1 say."
+            )
         if self.block > 0 and (self.draws < 4 or self.draws % 2):
             raise FitError(
                 f"block compares draws of two kinds, an even number from 4; got {self.draws!r} "
@@ -347,8 +355,7 @@ def _align(seen: _Seen) -> Tensor:
     shape = (present.shape[1], len(present), -1)
     if seen.objective.alignment == "posterior":
         mean, variance = (x.view(shape) for x in pooled(q))
-        scale = mean.new_ones(()) if head is None else head.scale
-        loss = contrastive.between_posteriors(mean, variance, present, scale)
+        loss = contrastive.between_posteriors(mean, variance, present)
         return loss / terms.seconds(seen.batch)
     if head is None:
         raise FitError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentphys.preparation.batch import Batch
+from latentphys.recordings.errors import FitError
 
 GAPS_APART = 3.0  # lengths from the middle of one gap to the next: a third is hidden
 
@@ -236,12 +237,29 @@ class Masking:
         span_s: length of a hidden span, seconds.
         modality: probability that a modality is hidden throughout; one always speaks.
         channel: probability that a channel is hidden throughout; of a modality one always speaks.
+
+    Raises:
+        FitError: a share or probability outside 0 to 1, or a span that lasts no time.
     """
 
     ratio: float | Mapping[str, float] = 0.5
     span_s: float = 2.0
     modality: float = 0.0
     channel: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be hidden."""
+        ratios = self.ratio.values() if isinstance(self.ratio, Mapping) else (self.ratio,)
+        for share in (*ratios, self.modality, self.channel):
+            if not 0 <= share <= 1:
+                raise FitError(
+                    f"what a mask hides are shares from 0 to 1; got {share!r} in {self}. Half is "
+                    "0.5."
+                )
+        if not 0 < self.span_s < math.inf:
+            raise FitError(
+                f"a hidden span lasts some seconds, got span_s={self.span_s!r}. 2.0 is usual."
+            )
 
 
 def masked_view(

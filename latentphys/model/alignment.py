@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from latentphys.model.distributions import GaussMarkov
 
 MOST_SCALE = 100.0  # of the logits, as in CLIP: beyond it one pair decides the gradient
+AT_FIRST = 1.0 / 0.07  # of the logits, as in CLIP
 TINY = 1e-6  # under the logarithm, for a state at rest
 
 
@@ -29,12 +30,17 @@ class AlignmentHead(nn.Module):
     Args:
         latent_dim: size of z.
         size: of e.
+
+    References:
+        Radford et al. (2021), Learning transferable visual models from natural language
+        supervision, section 2.5: the first and the largest scale.
     """
 
     def __init__(self, latent_dim: int, size: int) -> None:
         super().__init__()
         self.project = nn.Linear(2 * latent_dim, size)
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        share = math.log(AT_FIRST) / math.log(MOST_SCALE)
+        self.scale_logit = nn.Parameter(torch.tensor(math.log(share / (1.0 - share))))
 
     def forward(self, q: GaussMarkov) -> Tensor:
         """q over (row,) windows -> e, (row, size)."""
@@ -44,5 +50,9 @@ class AlignmentHead(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """e^tau with tau >= 0 learned: what similarities are multiplied by."""
-        return self.log_scale.clamp(0.0, math.log(MOST_SCALE)).exp()
+        """e^tau, what similarities are multiplied by, learned between 1 and `MOST_SCALE`.
+
+        tau is a sigmoid's share of the largest, so that it can always move: of a clamped one
+        nothing is learned beyond the bound.
+        """
+        return (math.log(MOST_SCALE) * torch.sigmoid(self.scale_logit)).exp()

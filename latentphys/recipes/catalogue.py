@@ -9,6 +9,7 @@ from typing import Any
 
 from latentphys.learning.objective import Objective
 from latentphys.learning.training import TrainingPlan
+from latentphys.learning.views import Masking
 from latentphys.model.statespace import ModelSpec
 from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.preprocessing import DEFAULT_PLANS, Preprocessing, SignalPlan
@@ -91,7 +92,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
     Args:
         name: one of `RECIPES`.
         changes: fields of `Recipe`; `model`, `plans`, `augmentation`, `training` and a mapping
-            given for `objective` are laid over the recipe's own.
+            given for `objective` are laid over the recipe's own, as is one for its `masking`.
 
     Raises:
         FitError: no such recipe or field.
@@ -114,8 +115,23 @@ def recipe(name: str, **changes: Any) -> Recipe:
             )
         own = getattr(found, changed)
         if changed == "objective" and isinstance(value, Mapping):
-            value = replace(own, **value)
+            value = _objective(own, value)
         elif isinstance(own, Mapping):
             value = {**own, **value}
         found = replace(found, **{changed: value})
     return found
+
+
+def _objective(own: Objective, changes: Mapping[str, Any]) -> Objective:
+    """An objective with some of it changed, its masking too where that is a mapping."""
+    for kind, given in ((Objective, changes), (Masking, changes.get("masking"))):
+        allowed = [f.name for f in fields(kind)]
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in allowed:
+                raise FitError(
+                    f"{kind.__name__} has {listed(allowed)}; got {name!r}.{closest(name, allowed)}"
+                )
+    masking = changes.get("masking")
+    if isinstance(masking, Mapping):
+        changes = {**changes, "masking": replace(own.masking, **masking)}
+    return replace(own, **changes)

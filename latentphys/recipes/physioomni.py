@@ -4,7 +4,8 @@
     L_token = 1/2 |x - dec(v_private, v_shared)|^2 + 1/2 |x - dec(v_private, others' v_shared)|^2
               + 1/4 commitment + 1/10 cos^2(e_private, e_shared)
     L_code  = log p(c_private | z) + log p(c_shared | shared part of z),      of hidden tokens
-    loss    = -ELBO - L_mask + L_token - L_code,    z_t = (shared_t, private_t^1, ..., private_t^M)
+    loss    = -ELBO - L_mask + L_token - L_code + 0.003 L_miss,
+    z_t     = (shared_t, private_t^1, ..., private_t^M)
 
 The paper's two stages, codes and then their masked prediction, are one call here: codes are
 numbers to the state, and it has no part in them, so neither teaches the other. Codebooks follow by

@@ -1,6 +1,6 @@
 """Heart sounds and ECG of a digital stethoscope, learned together by hiding parts of both.
 
-    L = -ELBO - L_mask,    heart sounds as log power in bands of the mel scale
+    loss = -ELBO - L_mask - L_cross + 0.003 L_miss,    heart sounds as log power in mel bands
 
 Each sensor has its own tokeniser, the state over time is theirs in common. The idea alone is
 public; sizes and masking are ours.

@@ -24,7 +24,7 @@ from latentphys.model.noise import ColouredNoise
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import Scale, default_preprocessing
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import ModalityError
+from latentphys.recordings.errors import ArgumentError, ModalityError
 from latentphys.recordings.record import Record
 from latentphys.trust.directions import score_model, standardised
 from latentphys.trust.scores import correlation
@@ -317,3 +317,51 @@ def test_the_filtered_truth_is_in_units_and_without_artefacts(
     assert seen.dims == ("channel", "time")
     assert np.isnan(seen.values[0, 1000])
     assert seen.attrs["units"] == "NU"
+
+
+def test_channels_asked_for_by_name(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:
+    two = next(r for r in tiny_cohort if r.signals["ecg"].sizes["channel"] == 2)
+    both = tiny_fit.impute(two, "ecg", given=["ppg"], draws=50)
+    turned = tiny_fit.impute(two, "ecg", given=["ppg"], draws=50, channels=["V", "II"])
+    assert turned.channel.values.tolist() == ["V", "II"]
+    for k, name in enumerate(("V", "II")):
+        apart = (turned["mean"][k] - both["mean"].sel(channel=name)).std() / both["sd"].mean()
+        assert float(apart) < 0.3
+    # Sizes are each channel's own.
+    known = tiny_fit.prepared(two).signals["ecg"].scale.scale
+    np.testing.assert_allclose(
+        turned["sd"].mean("time") / both["sd"].mean("time").values[::-1], 1.0, rtol=0.1
+    )
+    assert known[0] != pytest.approx(known[1], rel=0.01)
+
+
+def test_a_lead_that_was_not_recorded(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:
+    two = next(r for r in tiny_cohort if r.signals["ecg"].sizes["channel"] == 2)
+    one = replace(two, signals={**two.signals, "ecg": two.signals["ecg"].sel(channel=["II"])})
+    answer = tiny_fit.impute(one, "ecg", given=["ecg"], draws=5, channels=["V", "II"])
+    assert answer.attrs["scaling"] == "V: training, II: own"
+    assert np.isfinite(answer["mean"].values).all()
+    same = tiny_fit.impute(one, "ecg", given=["ecg"], draws=5)
+    spread = answer["draws"].std("sample").mean("time") / tiny_fit.prepared(two).signals[
+        "ecg"
+    ].scale.scale[::-1].reshape(2)
+    assert same.channel.values.tolist() == ["II"]
+    assert float(spread[0]) > 0  # of the lead that was not told, eps is the prior's
+    absent = tiny_fit.impute(one.drop("ecg"), "ecg", draws=5, channels=["V"])
+    assert absent.channel.values.tolist() == ["V"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "words"),
+    [
+        (["V7"], "II, V; got 'V7'"),
+        (["II", "II"], "each once"),
+        ([], "each once"),
+        ("II", "Write a list"),
+    ],
+)
+def test_channels_that_cannot_be(
+    tiny_fit: FittedModel, record: Record, channels: list[str], words: str
+) -> None:
+    with pytest.raises((ModalityError, ArgumentError), match=words):
+        tiny_fit.impute(record, "ecg", given=["ppg"], draws=2, channels=channels)

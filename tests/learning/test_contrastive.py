@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from latentphys.learning import contrastive
 from latentphys.learning.objective import Objective, score_batch
+from latentphys.model.alignment import AlignmentHead
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
 from latentphys.recordings.errors import FitError
@@ -60,30 +61,29 @@ def test_pairwise_is_the_mean_over_pairs() -> None:
 
 
 def test_posteriors_are_compared_by_the_integral_of_their_product() -> None:
-    # 0.5 log-likelihood each a dimension; the integral by quadrature
-    mean = torch.tensor([[[0.3]], [[-0.4]]], dtype=torch.float64).repeat(1, 2, 1)
-    mean[1, 1] = 1.2
-    variance = torch.tensor([[[0.5]], [[0.2]]], dtype=torch.float64).repeat(1, 2, 1)
+    # three dimensions; the integral of each by quadrature, their logarithms' mean
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(2, 2, 3, generator=generator, dtype=torch.float64)
+    variance = 0.1 + torch.rand(2, 2, 3, generator=generator, dtype=torch.float64)
     grid = torch.linspace(-12, 12, 40001, dtype=torch.float64)
 
     def density(m: Tensor, v: Tensor) -> Tensor:
         return torch.distributions.Normal(m, v.sqrt()).log_prob(grid).exp()
 
+    def overlap_of(i: int, j: int, d: int) -> Tensor:
+        one, other = (
+            density(mean[0, i, d], variance[0, i, d]),
+            density(mean[1, j, d], variance[1, j, d]),
+        )
+        return torch.trapezoid(one * other, grid).log()
+
     overlap = torch.tensor(
-        [
-            [
-                torch.trapezoid(
-                    density(mean[0, i], variance[0, i]) * density(mean[1, j], variance[1, j]), grid
-                ).log()
-                for j in range(2)
-            ]
-            for i in range(2)
-        ],
+        [[sum(overlap_of(i, j, d) for d in range(3)) / 3.0 for j in range(2)] for i in range(2)],
         dtype=torch.float64,
     )
     both = torch.ones(2, 2, dtype=torch.bool)
     want = contrastive.info_nce(overlap, both[:, 0])
-    got = contrastive.between_posteriors(mean, variance, both, torch.ones(()))
+    got = contrastive.between_posteriors(mean, variance, both)
     torch.testing.assert_close(got, want)
 
 
@@ -128,6 +128,23 @@ def test_alignment_reaches_the_encoders_and_brings_the_sensors_together(
     assert set(score.by_window) == {"align"}
 
 
+def test_the_scale_of_similarities_is_learned_both_ways_from_anywhere() -> None:
+    present, own = torch.ones(3, 2, dtype=torch.bool), torch.eye(3)
+    assert float(AlignmentHead(4, 3).scale.detach()) == pytest.approx(1.0 / 0.07)
+    for other, start, rises in ((own, -4.0, True), (own.roll(1, 0), 4.0, False)):
+        head = AlignmentHead(latent_dim=4, size=3)
+        with torch.no_grad():
+            head.scale_logit.fill_(start)
+        before = float(head.scale.detach())
+        assert 1.0 < before < 100.0
+        optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
+        for _ in range(20):
+            optimiser.zero_grad()
+            contrastive.pairwise(torch.stack([own, other]), present, head.scale).sum().backward()
+            optimiser.step()
+        assert (float(head.scale.detach()) > before) == rises
+
+
 def test_alignment_needs_a_head(make_model: Make, make_batch: MakeBatch) -> None:
     objective = Objective(align=1.0)
     with pytest.raises(FitError, match="align_dim"):
@@ -143,6 +160,7 @@ def test_alignment_needs_a_head(make_model: Make, make_batch: MakeBatch) -> None
         ({"one_out": -0.1}, "one_out is a share"),
         ({"total_correlation": 1.0}, "up to"),
         ({"alignment": "x"}, "one of"),
+        ({"elbo": 0.0, "cross": 0.0}, "has a term that teaches"),
     ],
 )
 def test_an_objective_that_cannot_be(kind: dict[str, object], words: str) -> None:

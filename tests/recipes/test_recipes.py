@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +49,28 @@ def test_a_recipe_trains_is_saved_and_loaded_and_imputes(name: str, tmp_path: Pa
     fitted.save(tmp_path / name)
     loaded = load(tmp_path / name)
     target = cohort[0].modalities[0]
-    answers = [m.impute(cohort[0], target, draws=2) for m in (fitted, loaded)]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        answers = [m.impute(cohort[0], target, draws=2) for m in (fitted, loaded)]
+    assert ["representation alone" in str(one.message) for one in said] == (
+        [True, True] if name == "sleepfm" else []
+    )
     assert np.isfinite(answers[0]["mean"].values).all()
     np.testing.assert_array_equal(answers[0]["draws"].values, answers[1]["draws"].values)
     assert np.isfinite(fitted.embed(cohort, unit="record").values).all()
+
+
+def test_a_contrast_of_one_sensor_is_refused() -> None:
+    cohort = simulate(subjects=1, minutes=0.5, seed=1, absent=0.0).keep("ecg")
+    with pytest.raises(FitError, match="two or more; got ecg alone"):
+        fit(cohort, recipe="sleepfm", steps=1, progress=False)
+
+
+def test_images_have_no_codes() -> None:
+    chosen = recipe("physioomni", model={**SMALL, "private_dim": 4}, batch_size=2, window_s=4.0)
+    fitted = fit(_cohort("dropfuse"), steps=1, recipe=chosen, held_out=0.0, progress=False)
+    assert "code/ecg" in fitted.history.rows[-1]
+    assert "code/cine" not in fitted.history.rows[-1]
 
 
 def test_heart_sounds_are_heard_in_bands() -> None:
@@ -80,6 +100,8 @@ def test_a_recipe_is_changed_in_part() -> None:
     assert chosen.model["align_dim"] == recipe("sleepfm").model["align_dim"]
     assert recipe("sleepfm").model.get("latent_dim") is None
     assert recipe("statespace", objective=Objective(cross=1.0)).objective.cross == 1.0
+    masking = recipe("physioomni", objective={"masking": {"span_s": 4.0}}).objective.masking
+    assert masking == replace(recipe("physioomni").objective.masking, span_s=4.0)
 
 
 def test_sizes_given_to_fit_come_before_the_recipes() -> None:
@@ -99,6 +121,10 @@ def test_sizes_given_to_fit_come_before_the_recipes() -> None:
         ("sleepfm", {"model": {"sensors": {}}}, "chooses"),
         ("sleepfm", {"training": {"seed": 1}}, "chooses"),
         ("sleepfm", {"augmentation": {"gains": 1}}, "gain"),
+        ("sleepfm", {"objective": {"crss": 1.0}}, "Did you mean 'cross'"),
+        ("sleepfm", {"objective": {"masking": {"ratios": 0.5}}}, "Did you mean 'ratio'"),
+        ("sleepfm", {"objective": {"masking": {"ratio": 1.5}}}, "from 0 to 1; got 1.5"),
+        ("sleepfm", {"objective": {"masking": {"span_s": 0.0}}}, "span_s=0.0"),
     ],
 )
 def test_a_recipe_that_cannot_be(name: str, changes: dict[str, object], words: str) -> None:
