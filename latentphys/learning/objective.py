@@ -58,7 +58,8 @@ class Objective:
         miss: lambda_miss.
         mask: lambda_mask.
         align: lambda_align; the model needs an `align_dim`, but for "posterior".
-        views: random subsets of each window's sensors that are looked at.
+        views: random subsets of each window's sensors that are looked at; sensors' own gaps are
+            scored beside the first.
         draws: latent paths a view in L_cross and L_mask; even, or 1.
         beta: these two weigh each sample's gradient by its predictive variance to this power.
         block: how much of L_block, the score of draws' means over `BLOCKS_S`, is taken off
@@ -363,7 +364,8 @@ def _align(seen: _Seen) -> Tensor:
             "has none. Give it an align_dim, 128 say, or take alignment='posterior'."
         )
     compare = {"leave_one_out": contrastive.leave_one_out, "pairwise": contrastive.pairwise}
-    loss = compare[seen.objective.alignment](head(q).view(shape), present, head.scale)
+    embedded = head(q, present.t().flatten()).view(shape)
+    loss = compare[seen.objective.alignment](embedded, present, head.scale)
     return loss / terms.seconds(seen.batch)
 
 
@@ -410,7 +412,7 @@ def _partial_view(
 def _directions(seen: _Seen, crossed: dict[str, Tensor]) -> dict[str, list[float]]:
     """ "sources>target" -> the scores of the rows that asked it; a gap's target is a source too."""
     view, names = seen.views["subset"], list(seen.evidence.sensors)
-    asked = view.target if view.target.dim() == 2 else view.target.any(-1)
+    asked = view.target.clone() if view.target.dim() == 2 else view.target.any(-1)
     if view.gaps:
         nothing = asked.new_zeros(len(seen.batch))
         lost = [
@@ -419,7 +421,7 @@ def _directions(seen: _Seen, crossed: dict[str, Tensor]) -> dict[str, list[float
             else nothing
             for name in names
         ]
-        asked = asked | torch.stack(lost, -1).repeat(seen.objective.views, 1)
+        asked[: len(seen.batch)] |= torch.stack(lost, -1)
     directions: dict[str, list[float]] = defaultdict(list)
     for k, name in enumerate(names):
         scores = crossed[name].detach().tolist()

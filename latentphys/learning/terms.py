@@ -84,7 +84,7 @@ class _Traces:
     ) -> _Traces:
         """Those observed at some step in `scored`, (row, step) bool.
 
-        A view's hidden channels are scored at every step, its gaps in every row.
+        A view's hidden channels are scored at every step, its gaps in its first look at a window.
         """
         views = len(scored) // len(batch)
         observed = batch.mask[modality]
@@ -97,12 +97,13 @@ class _Traces:
         gaps = None if view is None else view.gaps.get(modality)
         if gaps is not None:
             gaps = gaps & observed
-            asked = asked | gaps.any(-1).repeat(views, 1, 1)
+            asked[: len(batch)] |= gaps.any(-1)
         row, channel = asked.any(1).nonzero(as_tuple=True)
         window = row % len(batch)
         mask = observed[window, :, channel] & scored[row, :, channel].unsqueeze(-1)
         if gaps is not None:
-            mask = mask | gaps[window, :, channel]
+            first = (row < len(batch)).view(-1, 1, 1)
+            mask = mask | (first & gaps[window, :, channel])
         values = torch.where(mask, batch.values[modality][window, :, channel], 0.0)
         name = model.name_index(modality, batch)[window, channel].unsqueeze(-1)
         offset = batch.offset[modality][window]

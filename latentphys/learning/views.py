@@ -26,7 +26,7 @@ class View:
         hidden: modality -> (row, channel) bool, channels of it whose evidence is not used and
             which are scored throughout.
         gaps: modality -> (batch, step, 1, patch) bool, samples that the encoder was not shown
-            and which are scored in every row.
+            and which are scored in the first row of each window.
     """
 
     keep: Tensor
@@ -193,7 +193,10 @@ def draw_gaps(
 def with_own_gaps(
     view: View, present: Tensor, gaps: Gaps, generator: torch.Generator, none_out: float
 ) -> View:
-    """A view that also scores the samples in gaps; some of its rows leave out no sensor at all.
+    """A view that also scores the samples in gaps, in the first row of each window.
+
+    Some of those rows leave out no sensor at all. Once scored, a gap has nothing more to say to a
+    window's other rows, and they need not pay for it.
 
     Args:
         view: whose `keep` and `target` are (row, modality).
@@ -202,14 +205,12 @@ def with_own_gaps(
         generator: source of randomness.
         none_out: probability that a window with a gap leaves out no sensor.
     """
-    views = len(view.keep) // len(present)
-    chosen = torch.rand(len(view.keep), generator=generator) < none_out
-    whole = (chosen & gaps.rows.repeat(views)).unsqueeze(-1)
-    return View(
-        keep=torch.where(whole, present.repeat(views, 1), view.keep),
-        target=view.target & ~whole,
-        gaps=gaps.scored,
-    )
+    chosen = torch.rand(len(present), generator=generator) < none_out
+    whole = (chosen & gaps.rows).unsqueeze(-1)
+    keep, target = view.keep.clone(), view.target.clone()
+    keep[: len(present)] |= whole & present
+    target[: len(present)] &= ~whole
+    return View(keep=keep, target=target, gaps=gaps.scored)
 
 
 def single_view(present: Tensor) -> View:

@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from latentphys.model.distributions import GaussMarkov
 
 MOST_SCALE = 100.0  # of the logits, as in CLIP: beyond it one pair decides the gradient
-AT_FIRST = 1.0 / 0.07  # of the logits, as in CLIP
+AT_FIRST = 1.5  # of the logits: with many times more, windows not yet aligned fall into one point
+HASTE = 15.0  # how many times faster than a weight the scale learns
+KEPT = 0.9  # of the averages, a batch
+LEAST_SPREAD = 1e-3  # of a figure that hardly differs between windows
 TINY = 1e-6  # under the logarithm, for a state at rest
 
 
@@ -23,9 +26,11 @@ def pooled(q: GaussMarkov) -> tuple[Tensor, Tensor]:
 class AlignmentHead(nn.Module):
     """A unit vector a window, from where its posterior mean is and how far it swings.
 
-        e = W (mean_t m_t, log sd_t m_t) / |W (mean_t m_t, log sd_t m_t)|
+        e = W s / |W s|,    s = ((mean_t m_t, log sd_t m_t) - centre) / spread
 
     A state that oscillates has the same mean in every window; its swing tells windows apart.
+    Centre and spread are moving averages over the windows of training: what all windows have in
+    common is far larger than what tells them apart, and unit vectors of it are all alike.
 
     Args:
         latent_dim: size of z.
@@ -33,20 +38,44 @@ class AlignmentHead(nn.Module):
 
     References:
         Radford et al. (2021), Learning transferable visual models from natural language
-        supervision, section 2.5: the first and the largest scale.
+        supervision, section 2.5: the largest scale.
     """
 
     def __init__(self, latent_dim: int, size: int) -> None:
         super().__init__()
-        self.project = nn.Linear(2 * latent_dim, size)
+        self.project = nn.Linear(2 * latent_dim, size, bias=False)
+        self.centre: Tensor
+        self.spread: Tensor
+        self.begun: Tensor
+        self.register_buffer("centre", torch.zeros(2 * latent_dim))
+        self.register_buffer("spread", torch.ones(2 * latent_dim))
+        self.register_buffer("begun", torch.zeros(()))
         share = math.log(AT_FIRST) / math.log(MOST_SCALE)
-        self.scale_logit = nn.Parameter(torch.tensor(math.log(share / (1.0 - share))))
+        self.scale_logit = nn.Parameter(torch.tensor(math.log(share / (1.0 - share)) / HASTE))
 
-    def forward(self, q: GaussMarkov) -> Tensor:
-        """q over (row,) windows -> e, (row, size)."""
+    def forward(self, q: GaussMarkov, present: Tensor | None = None) -> Tensor:
+        """q over (row,) windows -> e, (row, size).
+
+        Args:
+            q: of windows.
+            present: (row,) bool, the windows of which anything was observed, which in training
+                move the averages; all when left out.
+        """
         mean = q.mean.mean(-2)
         swing = 0.5 * torch.log(q.mean.var(-2, correction=0) + TINY)
-        return F.normalize(self.project(torch.cat([mean, swing], dim=-1)), dim=-1)
+        figures = torch.cat([mean, swing], dim=-1)
+        if self.training:
+            self._follow(figures.detach() if present is None else figures.detach()[present])
+        return F.normalize(self.project((figures - self.centre) / self.spread), dim=-1)
+
+    def _follow(self, figures: Tensor) -> None:
+        """Move the averages towards those of a batch; take the first batch's as they are."""
+        if len(figures) < 2:
+            return
+        share = 1.0 - KEPT if self.begun > 0 else 1.0
+        self.centre.lerp_(figures.mean(0), share)
+        self.spread.lerp_(figures.std(0) + LEAST_SPREAD, share)
+        self.begun.fill_(1.0)
 
     @property
     def scale(self) -> Tensor:
@@ -55,4 +84,4 @@ class AlignmentHead(nn.Module):
         tau is a sigmoid's share of the largest, so that it can always move: of a clamped one
         nothing is learned beyond the bound.
         """
-        return (math.log(MOST_SCALE) * torch.sigmoid(self.scale_logit)).exp()
+        return (math.log(MOST_SCALE) * torch.sigmoid(HASTE * self.scale_logit)).exp()

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from latentphys.learning import contrastive
 from latentphys.learning.objective import Objective, score_batch
-from latentphys.model.alignment import AlignmentHead
+from latentphys.model.alignment import HASTE, AlignmentHead
+from latentphys.model.distributions import GaussMarkov
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
 from latentphys.recordings.errors import FitError
@@ -114,7 +115,7 @@ def test_alignment_reaches_the_encoders_and_brings_the_sensors_together(
     objective = Objective(elbo=0.0, cross=0.0, miss=0.0, align=1.0, alignment=kind)  # type: ignore[arg-type]
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
-    for _ in range(30):
+    for _ in range(80):
         score = score_batch(model, batch, objective, torch.Generator())
         optimiser.zero_grad()
         score.loss.backward()
@@ -130,11 +131,10 @@ def test_alignment_reaches_the_encoders_and_brings_the_sensors_together(
 
 def test_the_scale_of_similarities_is_learned_both_ways_from_anywhere() -> None:
     present, own = torch.ones(3, 2, dtype=torch.bool), torch.eye(3)
-    assert float(AlignmentHead(4, 3).scale.detach()) == pytest.approx(1.0 / 0.07)
     for other, start, rises in ((own, -4.0, True), (own.roll(1, 0), 4.0, False)):
         head = AlignmentHead(latent_dim=4, size=3)
         with torch.no_grad():
-            head.scale_logit.fill_(start)
+            head.scale_logit.fill_(start / HASTE)
         before = float(head.scale.detach())
         assert 1.0 < before < 100.0
         optimiser = torch.optim.Adam(head.parameters(), lr=0.05)
@@ -143,6 +143,23 @@ def test_the_scale_of_similarities_is_learned_both_ways_from_anywhere() -> None:
             contrastive.pairwise(torch.stack([own, other]), present, head.scale).sum().backward()
             optimiser.step()
         assert (float(head.scale.detach()) > before) == rises
+
+
+def test_unit_vectors_are_of_what_tells_windows_apart() -> None:
+    torch.manual_seed(0)
+    head, steps = AlignmentHead(latent_dim=2, size=3), 40
+    # A large common part, small differences, and windows of which nothing was observed.
+    path = 50.0 + 0.01 * torch.randn(6, steps, 2) * torch.rand(6, 1, 2)
+    path[4:] = 1000.0
+    q = GaussMarkov(path, torch.zeros(6, steps, 2), torch.ones(6, steps, 2), validate_args=False)
+    present = torch.tensor([True, True, True, True, False, False])
+    e = head(q, present)
+    torch.testing.assert_close(e.norm(dim=-1), torch.ones(6))
+    assert float((e[:4] @ e[:4].t()).detach().min()) < 0.5
+    assert float(head.centre[:2].max()) < 51.0
+    head.eval()
+    alone = head(q.window(slice(0, 1)))
+    torch.testing.assert_close(alone, head(q)[:1])  # whoever is in the batch
 
 
 def test_alignment_needs_a_head(make_model: Make, make_batch: MakeBatch) -> None:
