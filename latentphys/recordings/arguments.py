@@ -1,6 +1,7 @@
-"""Numbers given by a caller, checked once at the public door."""
+"""Numbers and names given by a caller, checked once at the public door."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from latentphys.recordings.errors import ArgumentError, LatentphysError
@@ -74,6 +75,16 @@ def number_between(
             rule = f"between {least:g} and {most:g}"
         raise error(f"{name} is {rule}, got {value!r}. {remedy}")
     return number
+
+
+def names_in(wanted: str | Iterable[str]) -> list[str]:
+    """One name or several, as a list; what is neither stays, to be refused as no name there is.
+
+    Example:
+        >>> names_in("ecg"), names_in(("ecg", "ppg"))
+        (['ecg'], ['ecg', 'ppg'])
+    """
+    return [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else [*wanted]
 
 
 def _number(value: Any) -> float:

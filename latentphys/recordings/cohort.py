@@ -1,11 +1,13 @@
 """Records of several subjects, listed at once and read one by one."""
 
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from latentphys.recordings.arguments import names_in, number_between, whole_number
 from latentphys.recordings.digests import digest_of
 from latentphys.recordings.embeddings import Embedding, Encoder
 from latentphys.recordings.errors import CohortError, ModalityError, SplitError, closest, listed
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # Enough for a plot, a slider and a repeated look; training holds its own prepared copies.
 _HELD_RECORDS = 8
+_SEEDS = 2.0**32  # of NumPy's generator
 
 
 class Cohort:
@@ -32,6 +35,9 @@ class Cohort:
     Raises:
         CohortError: there are none, or two have the same name.
 
+    Warns:
+        UserWarning: modalities whose names differ in capitals alone.
+
     Example:
         >>> one = Record.from_arrays({"ecg": (np.zeros(500), 250.0)}, subject="s01")
         >>> two = Record.from_arrays({"ppg": (np.zeros(250), 125.0)}, subject="s02")
@@ -41,6 +47,11 @@ class Cohort:
     """
 
     def __init__(self, records: Iterable[Record | LazyRecord], *, split: str = "") -> None:
+        if not isinstance(records, Iterable):
+            raise CohortError(
+                f"a cohort holds records, got one {type(records).__name__}. Put it in a list: "
+                "Cohort([record])."
+            )
         records = list(records)
         wrong = [type(r).__name__ for r in records if not isinstance(r, Record | LazyRecord)]
         if wrong:
@@ -62,6 +73,7 @@ class Cohort:
             )
         self._held: OrderedDict[int, Record] = OrderedDict()
         self._split = split
+        _warn_of_spellings(self.modalities)
 
     @property
     def entries(self) -> tuple[LazyRecord, ...]:
@@ -172,9 +184,18 @@ class Cohort:
             ModalityError: no record has one of the modalities.
             CohortError: a subject or study is not there, or nothing is left.
         """
-        wanted = self._known([modality] if isinstance(modality, str) else modality)
+        wanted = self._known(names_in(modality))
         people = _named("subject", subject, self.subjects)
         studies = _named("study", study, self.studies)
+        number_between(
+            "min_minutes",
+            min_minutes,
+            0.0,
+            np.inf,
+            "Leave it out to take records of any length.",
+            inclusive=True,
+            error=CohortError,
+        )
         left = [
             entry
             for entry in self._entries
@@ -338,8 +359,9 @@ class Cohort:
                 f"a split is by subject and needs at least two; this cohort has {len(people)} "
                 f"({listed(people)}). Read more subjects, or hold out time with record.crop."
             )
-        if not 0 < test < 1:
-            raise SplitError(f"test is a share of the subjects between 0 and 1, got {test!r}.")
+        share = "It is the share of the subjects that is tested; 0.2 is usual."
+        test = number_between("test", test, 0.0, 1.0, share, error=SplitError)
+        seed = check_seed(seed)
         from sklearn.model_selection import GroupShuffleSplit
 
         # Sorted by name first, so that the order of reading does not decide who is tested.
@@ -405,8 +427,31 @@ class Cohort:
         return cohort_html(self._entries)
 
 
+def check_seed(seed: int) -> int:
+    """The seed of a split as an int.
+
+    Raises:
+        SplitError: it is none.
+    """
+    remedy = "It says which split; 0 is usual."
+    whole = whole_number("seed", seed, 0, remedy, SplitError)
+    number_between("seed", whole, 0.0, _SEEDS, remedy, inclusive=True, error=SplitError)
+    return whole
+
+
+def _warn_of_spellings(modalities: Sequence[str]) -> None:
+    folded = Counter(name.casefold() for name in modalities)
+    alike = [name for name in modalities if folded[name.casefold()] > 1]
+    if alike:
+        warnings.warn(
+            f"modalities of one sensor have one name; {listed(alike)} of this cohort are taken as "
+            "different sensors. Spell them alike where the records are made.",
+            stacklevel=3,
+        )
+
+
 def _named(what: str, wanted: str | Sequence[str], have: Sequence[str]) -> list[str]:
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    names = names_in(wanted)
     for name in names:
         if name not in have:
             raise CohortError(

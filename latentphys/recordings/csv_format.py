@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from latentphys.recordings.arrays import even_rate
 from latentphys.recordings.errors import LatentphysError, RateError, ReadError, listed
 from latentphys.recordings.lazy import LazyRecord
-from latentphys.recordings.listing import files_of, folder_of, names_of, subject_in
+from latentphys.recordings.listing import files_of, folder_of, names_of, stem_of, subject_in
 from latentphys.recordings.record import Record
 from latentphys.recordings.traces import (
     Groups,
@@ -43,6 +44,7 @@ _RATE = re.compile(r"(?:^|[^\d.])(\d+(?:\.\d+)?)\s*hz(?![a-z])", re.IGNORECASE)
 # "ECG (mV)", "ecg [uV]"
 _UNITS = re.compile(r"^(.*\S)\s*[\[(]([^\])]{1,10})[\])]$")
 _PROBED = 100
+_LEAST_ROWS = 10  # fewer are even by chance
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,23 @@ class Table:
 def is_csv(path: Path) -> bool:
     """Whether the path is a CSV table, or a folder with some in it."""
     return bool(files_of(path, SUFFIXES))
+
+
+def is_recording(file: Path) -> bool:
+    """Whether a table is one of samples: a rate in its name, or even times in its first rows.
+
+    Lists of subjects or events, which stand beside recordings, are none.
+    """
+    if _RATE.search(stem_of(file, SUFFIXES)):
+        return True
+    try:
+        with _as_read_error(file):
+            head = _read(file, nrows=_PROBED)
+            column = _column_of_times(head)
+            times = _times(head[column], column, file) if column and len(head) else np.zeros(0)
+    except LatentphysError:
+        return False
+    return times.size >= _LEAST_ROWS and not np.isnan(even_rate(times))
 
 
 def list_csv(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:
@@ -111,10 +130,10 @@ def _scan(file: Path, name: str) -> Table:
         head = _read(file, nrows=_PROBED)
         if head.empty:
             raise ReadError(f"{file.name} holds no samples below its head; remove it.")
-        column = next((str(c) for c in head.columns if str(c).strip().lower() in _TIMES), "")
+        column = _column_of_times(head)
         if column:
             times = _times(_read(file, usecols=[column])[column], column, file)
-            rate_hz, duration_s = _regular(times), float(times[-1] - times[0])
+            rate_hz, duration_s = even_rate(times), float(times[-1] - times[0])
             duration_s += 0.0 if np.isnan(rate_hz) else 1.0 / rate_hz
         else:
             rate_hz = _rate_of(name, file)
@@ -129,6 +148,10 @@ def _scan(file: Path, name: str) -> Table:
             times=column,
             duration_s=duration_s,
         )
+
+
+def _column_of_times(head: Any) -> str:
+    return next((str(c) for c in head.columns if str(c).strip().lower() in _TIMES), "")
 
 
 def _trace(column: str, rate_hz: float) -> Trace:
@@ -172,19 +195,6 @@ def _times(column: Any, name: str, file: Path) -> np.ndarray:
             "drop rows of equal times, with pandas, then use Record.from_arrays."
         )
     return seconds
-
-
-def _regular(times: np.ndarray) -> float:
-    """Samples a second, NaN where the times are not even to a hundredth of a step."""
-    if times.size < 2:
-        return np.nan
-    step = times[-1] / (times.size - 1)
-    grid = np.arange(times.size) * step
-    if np.abs(times - grid).max() > 0.01 * step:
-        return np.nan
-    rate_hz = 1.0 / step
-    # Printed times are rounded: 0.004 s steps are 250 Hz.
-    return round(rate_hz) if abs(rate_hz - round(rate_hz)) < 1e-6 * rate_hz else rate_hz
 
 
 def _rows(file: Path) -> int:

@@ -88,13 +88,17 @@ def read_error(file: Path, kind: str, errors: tuple[type[Exception], ...]) -> It
         ) from error
 
 
-def closest(name: str, allowed: Iterable[str]) -> str:
+def closest(name: object, allowed: Iterable[str]) -> str:
     """Sentence that offers the allowed name nearest to `name`; empty when none is near.
+
+    What is no name at all is told so.
 
     Example:
         >>> closest("pgp", ["ppg", "ecg"])
         " Did you mean 'ppg'?"
     """
+    if not isinstance(name, str):
+        return f" A name is a string, not of type {type(name).__name__}; give names one by one."
     options = list(allowed)
     folded = {option.lower(): option for option in options}
     match = difflib.get_close_matches(name.lower(), folded, n=1)

@@ -2,6 +2,7 @@
 
 import html
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from latentphys.recordings.arguments import names_in
+from latentphys.recordings.arrays import by_channel, rate_or_times, seconds_of, unmasked
 from latentphys.recordings.errors import (
     CohortError,
     LatentphysError,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 _Labelled = TypeVar("_Labelled", xr.DataArray, xr.Dataset)
 _SLOWEST_HZ = 1e-12  # a sample in thirty thousand years
+_MANY = 16  # a panel of laboratory values has as many channels, and few samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,10 @@ class Record:
     def __post_init__(self) -> None:
         for name, value in (("subject", self.subject), ("record", self.record)):
             if not isinstance(value, str) or not value:
-                raise CohortError(f"a record's {name} is a non-empty string, got {value!r}.")
+                given = repr(str(value)) if isinstance(value, int | np.integer) else "'s01', say"
+                raise CohortError(
+                    f"a record's {name} is a non-empty string, got {value!r}. Write {given}."
+                )
         # Results are trees with a node a record and a modality, and a slash parts a tree's path.
         if "/" in self.record or self.record in (".", ".."):
             raise CohortError(
@@ -178,7 +185,7 @@ class Record:
         signals = dict(self.signals)
         for modality, names in channels.items():
             signal = signals[self._known(modality)]
-            wanted = [names] if isinstance(names, str) else list(names)
+            wanted = names_in(names)
             have = [str(name) for name in signal["channel"].values]
             positions = [self._channel_position(modality, have, name) for name in wanted]
             signals[modality] = _with_common_units(signal.isel(channel=positions))
@@ -267,20 +274,29 @@ class Record:
     ) -> "Record":
         """A record from plain arrays.
 
+        Sample times that are even from 0 on, ten or more of them, are a rate.
+
         Args:
-            signals: modality -> (samples, rate). Samples: (time,) or (channel, time), NaN where
-                not observed. Rate: samples a second, or the sample times (s) if irregular.
+            signals: modality -> (samples, rate). Samples: (time,) or (channel, time), NaN or
+                masked where not observed; a DataArray has its dimension `time` in either place, a
+                DataFrame a row a sample. Rate: samples a second, or the sample times if
+                irregular, in seconds from the record's start, which is one for all its signals.
             subject: whose recording it is.
             record: its name; the subject's when left out.
             study: where it comes from.
             units: modality -> units; empty when left out.
-            channels: modality -> channel names; the modality's name when left out.
+            channels: modality -> channel names; when left out those of a DataArray or DataFrame,
+                else the modality's name.
             inputs: exogenous drive, (samples (input, time), rate in Hz or sample times), named
                 input or input_1, input_2, ...; a DataArray (input, time) has names of its own.
 
         Raises:
             ModalityError: samples of another shape or kind, or names that do not fit them.
-            RateError: a rate that is not a positive number, or times that do not increase.
+            RateError: a rate that is not a positive number, or times that do not increase, are
+                dates or count from elsewhere.
+
+        Warns:
+            UserWarning: more channels than samples, as arrays (time, channel) have.
 
         Example:
             >>> ecg, spo2 = np.zeros((2, 2500)), np.full(10, 97.0)
@@ -288,7 +304,11 @@ class Record:
             >>> r.modalities
             ('ecg', 'spo2')
         """
-        units, channels = dict(units or {}), dict(channels or {})
+        units = {} if units is None else units
+        channels = {} if channels is None else channels
+        _check_mapping("signals", signals, '{"ecg": (x, 250.0)}')
+        _check_mapping("units", units, '{"ecg": "mV"}')
+        _check_mapping("channels", channels, '{"ecg": ["II"]}')
         for name in (*units, *channels):
             if name not in signals:
                 raise _unknown_modality(name, list(signals), record or subject)
@@ -299,11 +319,16 @@ class Record:
                     f"modality {modality!r} takes a pair (samples, rate in Hz), "
                     f'got {type(pair).__name__}. Write {{"{modality}": (x, 250.0)}}.'
                 )
+            samples, labels = by_channel(pair[0], _names_of(modality, channels.get(modality)))
+            rate = rate_or_times(pair[1], modality)
             made[modality] = signal_array(
-                *pair, name=modality, units=units.get(modality, ""), labels=channels.get(modality)
+                samples, rate, name=modality, units=units.get(modality, ""), labels=labels
             )
+            if labels is None:
+                _warn_of_many(modality, *made[modality].shape)
         if isinstance(inputs, tuple):
-            inputs = signal_array(*inputs, name="input", axis="input")
+            drive, labels = by_channel(inputs[0])
+            inputs = signal_array(drive, *inputs[1:], name="input", labels=labels, axis="input")
         return cls(made, subject, subject if record is None else record, study, inputs)
 
     # The next four build or take Records, so what they call cannot be imported above.
@@ -351,8 +376,8 @@ class Record:
             return have.index(name)
         # LUDB writes its leads in small letters, BIDMC in capitals: both mean the same lead.
         folded = [channel.lower() for channel in have]
-        if folded.count(name.lower()) == 1:
-            return folded.index(name.lower())
+        if folded.count(str(name).lower()) == 1:
+            return folded.index(str(name).lower())
         raise ModalityError(
             f"{modality!r} of record {self.record!r} has no channel {name!r}; it has "
             f"{listed(have)}.{closest(name, have)}"
@@ -426,7 +451,8 @@ def signal_array(
     """Samples and their rate as the DataArray a `Record` holds.
 
     Args:
-        samples: (time,) or (channel, time), NaN where not observed; integers become float32.
+        samples: (time,) or (channel, time), NaN or masked where not observed; integers become
+            float32.
         rate: samples a second, or the sample times in seconds (time,).
         name: the modality, for messages and default channel names.
         units: physical units.
@@ -437,11 +463,12 @@ def signal_array(
         ModalityError: samples of another shape or kind, or labels that do not fit them.
         RateError: a rate that is not a positive number, or times that do not fit.
     """
-    values = np.asarray(samples)
+    values = unmasked(samples)
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or values.shape[-1] == 0:
         raise ModalityError(
             f"{name!r} takes real numbers of shape (time,) or (channel, time) with at least one "
-            f"sample, got {values.dtype} of shape {values.shape}."
+            f"sample, got {values.dtype} of shape {values.shape}. Make an array of floats of them, "
+            "NaN where not observed."
         )
     values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
     values = np.atleast_2d(values)
@@ -468,7 +495,10 @@ def check_rate(rate_hz: float, name: str) -> float:
     Raises:
         RateError: it is not a positive, finite number, or so small that no duration is a number.
     """
-    rate = float(rate_hz)
+    try:
+        rate = float(rate_hz)
+    except (TypeError, ValueError):
+        rate = math.nan
     if not (math.isfinite(rate) and rate >= _SLOWEST_HZ):
         raise RateError(
             f"the rate of {name!r} is a positive number of samples a second, {_SLOWEST_HZ:g} at "
@@ -485,9 +515,9 @@ def rate_of(signal: xr.DataArray) -> float:
 
 def _times(rate: float | ArrayLike, length: int, name: str) -> tuple[np.ndarray, dict[str, float]]:
     if np.ndim(rate) == 0:
-        rate_hz = check_rate(float(rate), name)  # type: ignore[arg-type]
+        rate_hz = check_rate(rate, name)  # type: ignore[arg-type]
         return np.arange(length) / rate_hz, {"rate_hz": rate_hz}
-    times = np.asarray(rate, dtype=np.float64)
+    times = seconds_of(rate, name)
     if times.shape != (length,):
         raise RateError(
             f"{name!r} has {length} samples but times of shape {times.shape}; give one time (s) "
@@ -539,6 +569,34 @@ def _check_even(what: str, times: np.ndarray, rate_hz: float) -> None:
             f"a signal with a rate has its samples 1 / rate_hz apart; {what} says {rate_hz:g} Hz "
             f"and sample {first} lies at {times[first]:g} s, {off[first]:.3g} samples off. Correct "
             "its rate_hz, or remove that attribute: its times then are taken as irregular."
+        )
+
+
+def _check_mapping(name: str, given: object, example: str) -> None:
+    if not isinstance(given, Mapping):
+        raise ModalityError(
+            f"{name} of a record are a mapping by modality, got {type(given).__name__}. Write "
+            f"{name}={example}."
+        )
+
+
+def _names_of(modality: str, names: Sequence[str] | None) -> list[str] | None:
+    """Channel names as a list; a string is one name and no list of letters."""
+    if isinstance(names, str) or not isinstance(names, Iterable | None):
+        raise ModalityError(
+            f"the channels of {modality!r} are a list of names, got {names!r}. Write "
+            f'channels={{"{modality}": ["{names}"]}}.'
+        )
+    return None if names is None else list(names)
+
+
+def _warn_of_many(modality: str, channels: int, samples: int) -> None:
+    if channels > max(samples, _MANY):
+        warnings.warn(
+            f"samples are (channel, time), and {modality!r} has {channels} channels of {samples} "
+            "samples. Transpose them if they are (time, channel): samples.T; if they are not, name "
+            "the channels with channels={...}.",
+            stacklevel=3,
         )
 
 

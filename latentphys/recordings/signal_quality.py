@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from latentphys.recordings.errors import ModalityError, RateError, listed
+from latentphys.recordings.errors import ArgumentError, ModalityError, RateError, listed
 from latentphys.recordings.record import Record
 
 Array = NDArray[np.float64]
@@ -86,6 +86,7 @@ def quality(
     Raises:
         RateError: a window of no length.
         ModalityError: a record without signals.
+        ArgumentError: no record.
 
     References:
         Clifford, Behar, Li and Rezek (2012), Signal quality indices and data fusion for
@@ -100,6 +101,11 @@ def quality(
         >>> found.missing.values.tolist(), found.poor.values.tolist()
         ([[0.0, 0.0, 1.0, 0.0, 0.0]], [[False, False, True, False, False]])
     """
+    if not isinstance(record, Record):
+        raise ArgumentError(
+            f"quality is of one record, got {type(record).__name__}. Take one out of a cohort, "
+            "quality(cohort[0]), or ask for each."
+        )
     if not window_s > 0:
         raise RateError(f"a window lasts more than 0 s, got window_s={window_s!r}.")
     if not record.signals:

@@ -105,6 +105,12 @@ def simulate(
             f"{cine_rate_hz!r}. Ask for 12.5, or for None to have none."
         )
     seconds = 60.0 * minutes
+    slowest = min(rates, key=lambda name: rates[name])
+    if math.floor(seconds * rates[slowest]) < 1:
+        raise CohortError(
+            f"every sensor gives a sample: with {slowest!r} at {rates[slowest]:g} Hz, minutes is "
+            f"{1 / (60 * rates[slowest]):.3g} or more, got {minutes!r}. Ask for 4, say."
+        )
     return Cohort([_record(k, seed, seconds, rates, absent, nuisance) for k in range(subjects)])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from latentphys.recordings.beside import beside
-from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.cohort import Cohort, check_seed
 from latentphys.recordings.digests import digest_of
 from latentphys.recordings.errors import SplitError, listed
 from latentphys.recordings.lazy import LazyRecord
@@ -151,6 +151,7 @@ def train_valid_test(
             f"valid and test are shares of the subjects that leave some to train on, got "
             f"valid={valid!r} and test={test!r}. Choose, say, 0.1 and 0.2."
         )
+    seed = check_seed(seed)
     people, classes = _people(cohort, stratify)
     count = {name: _count(share, len(people), name) for name, share in shares.items() if share}
     if sum(count.values()) >= len(people):
@@ -190,6 +191,7 @@ def k_fold(
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+    seed = check_seed(seed)
     people, classes = _people(cohort, stratify)
     if not 2 <= folds <= len(people):
         raise SplitError(

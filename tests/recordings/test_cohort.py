@@ -47,6 +47,8 @@ def test_an_empty_cohort_is_refused() -> None:
         Cohort([])
     with pytest.raises(CohortError, match="holds records, got str"):
         Cohort(["bidmc"])  # type: ignore[list-item]
+    with pytest.raises(CohortError, match=r"got one Record. Put it in a list: Cohort\(\[record"):
+        Cohort(make("a"))  # type: ignore[arg-type]
 
 
 def test_two_records_of_one_name_are_refused() -> None:
@@ -77,6 +79,28 @@ def test_drop_keep_and_their_errors() -> None:
         some.drop("ecg", "spo2")
 
 
+def test_names_of_another_kind_are_refused() -> None:
+    some, record = cohort(2), make("a")
+    for change in (some.keep, some.drop, record.keep, record.drop):
+        with pytest.raises(ModalityError, match=r"\['ecg'\].* not of type list; .* one by one"):
+            change(["ecg"])  # type: ignore[arg-type]
+    with pytest.raises(CohortError, match="no subject 3 in .* it has s00, s01. A name is a string"):
+        some.select(subject=3)  # type: ignore[arg-type]
+    with pytest.raises(ModalityError, match="modality 3; they have .* A name is a string"):
+        some.select(modality=3)  # type: ignore[arg-type]
+    with pytest.raises(CohortError, match="min_minutes is a finite number from 0 up, got '2'"):
+        some.select(min_minutes="2")  # type: ignore[arg-type]
+    for wrong in (3, [3]):
+        with pytest.raises(ModalityError, match="no channel 3; it has ecg. A name is a string"):
+            record.select(ecg=wrong)  # type: ignore[arg-type]
+
+
+def test_two_spellings_of_a_sensor_are_told() -> None:
+    capitals = Record.from_arrays({"ECG": (np.zeros(9), 1.0)}, subject="b")
+    with pytest.warns(UserWarning, match="one name; ECG, ecg of this cohort .* Spell them alike"):
+        Cohort([make("a"), capitals])
+
+
 def test_select_chooses_records() -> None:
     some = Cohort([make("a"), make("b", seconds=120), make("c").drop("spo2")])
     assert some.select(modality=["ecg", "spo2"]).names == ("a", "b")
@@ -101,7 +125,7 @@ def test_split_is_by_subject_and_repeatable() -> None:
     assert turned.split(test=0.2, seed=0)[1].subjects == test.subjects
 
 
-@pytest.mark.parametrize("test", [0.0, 1.0, -0.1, 5])
+@pytest.mark.parametrize("test", [0.0, 1.0, -0.1, 5, "0.2"])
 def test_shares_outside_are_refused(test: float) -> None:
     with pytest.raises(SplitError, match="between 0 and 1"):
         cohort(4).split(test=test)
@@ -112,6 +136,9 @@ def test_splits_that_cannot_be_are_refused() -> None:
         cohort(1).split()
     with pytest.raises(SplitError, match="leaves one side without any"):
         cohort(2).split(test=0.9)
+    for seed in (-1, 0.5, "1", None, 2**32):
+        with pytest.raises(SplitError, match=f"seed is .*got {seed!r}. It says which split"):
+            cohort(4).split(seed=seed)  # type: ignore[arg-type]
 
 
 def test_leaks_are_named() -> None:

@@ -16,6 +16,7 @@ from latentphys.recordings.errors import (
     UnitError,
 )
 from latentphys.recordings.reading import read
+from latentphys.recordings.record import Record
 
 COUNT = 1000
 
@@ -313,6 +314,50 @@ def test_headers_that_do_not_add_up_are_refused(tmp_path: Path, text: str, words
     (tmp_path / "a.dat").write_bytes(bytes(2000))
     with pytest.raises(ReadError, match=words):
         read(tmp_path)
+
+
+def test_recordings_in_other_formats_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "mV"})
+    ecg = Record.from_arrays({"ecg": (np.zeros(500), 250.0)}, subject="s01")
+    below = tmp_path / "more"
+    below.mkdir()
+    for name in ("b.edf", "c.edf", "d.nc"):
+        ecg.write(below / name)
+    times = np.arange(50) / 50
+    np.savetxt(below / "e.csv", np.stack([times, times], 1), "%g", ",", header="t,ppg", comments="")
+    others = r"EDF \(more/b.edf\), NetCDF \(more/d.nc\), CSV \(more/e.csv\) are left out"
+    with pytest.warns(UserWarning, match=f"is read as WFDB, and .* {others}") as told:
+        cohort = read(tmp_path)
+    assert cohort.names == ("a",)
+    # The remedy of the message, word for word.
+    assert str(told[0].message).endswith(f"read(...) + read({str(below / 'b.edf')!r}).")
+    assert (cohort + read(below / "b.edf")).names == ("a", "b")
+
+
+def test_what_stands_beside_recordings_is_no_other_format(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "mV"})
+    (tmp_path / "subjects.csv").write_text("subject,age\n" + "s,50\n" * 20)
+    (tmp_path / "events.tsv").write_text(
+        "time\tvalue\n" + "".join(f"{i**2}\t1\n" for i in range(20))
+    )
+    (tmp_path / "empty.csv").write_text("time,ecg\n")
+    (tmp_path / "broken.h5").write_bytes(b"no HDF5")
+    (tmp_path / "other.nc").write_bytes(b"no NetCDF")
+    np.savez(tmp_path / "results.npz", loss=np.zeros(3))
+    (tmp_path / "a.mat").write_bytes(b"named by the header")
+    (tmp_path / ".hidden.edf").write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(tmp_path).names == ("a",)
+
+
+def test_paths_and_maps_of_another_kind_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", {"II": "mV"})
+    with pytest.raises(ArgumentError, match="path of a folder or a recording, got ''. Give one"):
+        read("")
+    for wrong in ({"II": 3}, {3: "ecg"}, {"II": ""}):
+        with pytest.raises(ArgumentError, match="name of a channel to that of a modality, got {"):
+            read(tmp_path, modalities=wrong)  # type: ignore[arg-type]
 
 
 def test_files_are_not_opened_by_listing(tmp_path: Path) -> None:

@@ -246,3 +246,18 @@ def test_annotated_beats_without_waveforms(data_root: Path) -> None:
     stages = record.annotations["st"]
     np.testing.assert_allclose(np.diff(stages.time.values), 30.0, atol=0.01)
     assert str(stages.note.values[0])[0] in "W1234R"
+
+
+def test_a_folder_of_many_formats_tells_what_is_left_out(data_root: Path) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        read(data_root)
+    words = next(str(each.message) for each in told if "left out" in str(each.message))
+    for name in ("eegmat/Subject00_1.edf", "sleep_edf_features/SC4001E0.npz", "ds000210_physio"):
+        assert name in words
+    assert "subject-info" not in words
+    assert "ludb" not in words
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("bidmc", "eegmat", "ludb", "ds000210_physio", "sleep_edf_features"):
+            read(data_root / name)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentphys.recordings.errors import RateError
+from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import ArgumentError, RateError
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
 from latentphys.recordings.signal_quality import QualityRules, quality
@@ -136,6 +137,8 @@ def test_rules_and_windows_are_the_users() -> None:
     assert quality(record, window_s=7.0).sizes["window"] == 8
     with pytest.raises(RateError, match="more than 0 s, got window_s=0"):
         quality(record, window_s=0)
+    with pytest.raises(ArgumentError, match=r"of one record, got Cohort. .* quality\(cohort\[0\]"):
+        quality(Cohort([record]))  # type: ignore[arg-type]
 
 
 def test_irregular_samples_are_judged_too() -> None:

@@ -209,6 +209,8 @@ def test_clean_sensors_have_no_holes_and_worn_ones_differ() -> None:
         ({"subjects": 1.5}, CohortError, "whole number from 1 up, got 1.5"),
         ({"minutes": 0}, CohortError, "minutes must be positive, got 0"),
         ({"minutes": float("inf")}, CohortError, "minutes must be positive, got inf"),
+        ({"minutes": 0.001}, CohortError, "'spo2' at 1 Hz, minutes is 0.0167 or more, got 0.001"),
+        ({"minutes": 0.1, "ppg_rate_hz": 0.1}, CohortError, "'ppg' at 0.1 Hz, minutes is 0.167"),
         ({"absent": 1.0}, CohortError, r"probability in \[0, 1\), got 1.0"),
         ({"nuisance": -1.0}, CohortError, "nuisance is 0 .clean. or more, got -1.0"),
         ({"ppg_rate_hz": 0.0}, RateError, "'ppg' is a positive number"),
@@ -220,3 +222,7 @@ def test_arguments_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         simulate(**{"subjects": 1, "minutes": 0.1, **changes})  # type: ignore[arg-type]
+
+
+def test_the_least_length_is_simulated() -> None:
+    assert simulate(1, 1 / 60, absent=0.0)[0].signals["spo2"].sizes["time"] == 1

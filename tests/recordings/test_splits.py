@@ -101,6 +101,10 @@ def test_splits_that_cannot_be_are_refused() -> None:
         train_valid_test(cohort(4), valid=0.5, test=0.5)
     with pytest.raises(SplitError, match="valid=0.05 of 4 subjects is none"):
         train_valid_test(cohort(4), valid=0.05, test=0.25)
+    with pytest.raises(SplitError, match="seed is a whole number from 0 up, got -1"):
+        train_valid_test(cohort(4), seed=-1)
+    with pytest.raises(SplitError, match="seed is a whole number from 0 up, got -1"):
+        k_fold(cohort(4), 2, seed=-1)
     with pytest.raises(SplitError, match="folds is from 2 to the number of subjects, 4; got 5"):
         k_fold(cohort(4), 5)
     with pytest.raises(SplitError, match="too few have 'F' \\(2\\)"):
