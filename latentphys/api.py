@@ -15,12 +15,13 @@ import torch
 
 from latentphys.fitted import FittedModel, software, summary_of
 from latentphys.inference.answers import learn_answers
-from latentphys.learning.objective import RECONSTRUCTING
+from latentphys.inference.doors import seed_number
+from latentphys.learning.objective import BLOCKS_S, RECONSTRUCTING, Objective
 from latentphys.learning.resuming import Checkpoint, Kept, content_of
 from latentphys.learning.specification import sensors_of, text_spec
 from latentphys.learning.text_fitting import STEPS, STEPS_AN_UPDATE, fit_text_emission
 from latentphys.learning.training import TrainingPlan, train
-from latentphys.model.statespace import ModelSpec, StateSpaceModel
+from latentphys.model.statespace import ModelSpec, SensorSpec, StateSpaceModel
 from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.batch import Batch
 from latentphys.preparation.delays import pulse_delays
@@ -39,7 +40,7 @@ from latentphys.recipes.catalogue import RECIPES, Recipe
 from latentphys.recipes.catalogue import recipe as named_recipe
 from latentphys.recordings.arguments import number_between, whole_number
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import CohortError, FitError, listed
+from latentphys.recordings.errors import CohortError, FitError, closest, listed
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
@@ -48,6 +49,7 @@ from latentphys.recordings.simulation import simulate
 __all__ = ["fit", "load", "read", "simulate"]
 
 HELD_OUT_WINDOWS = 48
+SLOW = 10.0  # state steps a sample of the fastest sensor from which a clock is too fast for all
 # A report tells of rates and amplitudes: windows that go with one are not varied in them.
 VARIED_BESIDE_TEXT = {"tempo": 0.0, "gain": 0.0}
 
@@ -112,9 +114,11 @@ def fit(
         FitError: nothing observed, an argument that cannot be, no finite loss, or a checkpoint of
             other recordings or arguments.
         ModelFileError: a checkpoint that is damaged.
+        WriteError: a checkpoint that cannot be written.
 
     Warns:
-        UserWarning: records without a sample of any modality, which are left out.
+        UserWarning: records without a sample of any modality and sensors without one in any
+            record, which are left out; or a clock far ahead of every signal.
     """
     chosen = _recipe_of(recipe, window_s, latent_dim)
     steps, seed = _whole_numbers(steps, seed)
@@ -129,7 +133,7 @@ def fit(
     about = {**summary_of(cohort), "software": software(), "plan": plan.to_dict()}
     about["units"] = cohort.units
     training, checking = _held_out(cohort, held_out, seed)
-    preprocessing = preprocessing or chosen.preprocessing
+    preprocessing = _preprocessing(preprocessing, chosen)
     reader = _reader(text, training)
     preparation = ReadingPreparation(preprocessing, reader) if reader else preprocessing
     about["objective"], about["recipe"] = chosen.objective.to_dict(), chosen.name
@@ -187,14 +191,43 @@ def _recipe_of(given: str | Recipe, window_s: float | None, latent_dim: int | No
     if latent_dim is not None:
         latent_dim = _whole("latent_dim", latent_dim, 1, "32 is usual.")
         chosen = replace(chosen, model={**chosen.model, "latent_dim": latent_dim})
+    _check_window(chosen)
     return chosen
+
+
+def _check_window(recipe: Recipe) -> None:
+    """Refuse windows shorter than the blocks whose means are scored.
+
+    Raises:
+        FitError: says how long they are at least.
+    """
+    clock = recipe.state_rate_hz
+    steps = max(1, round(max(BLOCKS_S) * clock)) if recipe.objective.block > 0 else 1
+    if max(1, round(recipe.window_s * clock)) < steps:
+        raise FitError(
+            f"a training window holds {steps} steps of the state or more, {steps / clock:g} s at "
+            f"{clock:g} Hz, as long as a block whose mean recipe {recipe.name!r} scores; got "
+            f"window_s={recipe.window_s!r}. Take a longer one, or objective={{'block': 0}}."
+        )
+
+
+def _preprocessing(given: Preprocessing | None, recipe: Recipe) -> Preprocessing:
+    """What was given, else the recipe's."""
+    if given is None:
+        return recipe.preprocessing
+    if not isinstance(given, Preprocessing):
+        raise FitError(
+            f"preprocessing is a Preprocessing, got {type(given).__name__}. Write "
+            "Preprocessing(plans), or leave it out for the recipe's own."
+        )
+    return given
 
 
 def _whole_numbers(steps: Any, seed: Any) -> tuple[int | None, int]:
     """The arguments that are whole numbers, as such."""
     if steps is not None:
         steps = _whole("steps", steps, 1, "Ask for 1000, say, or for minutes=5.")
-    return steps, _whole("seed", seed, 0, "Choose 0, say.")
+    return steps, seed_number(seed, FitError)
 
 
 def _numbers(minutes: float | None, held_out: float) -> tuple[float | None, float]:
@@ -213,6 +246,7 @@ def _model_spec(
 ) -> ModelSpec:
     """The model that fits the training records, with the inputs that anyone has."""
     sensors = sensors_of(records, recipe.state_rate_hz, preprocessing.plans)
+    _check_sensors(sensors, records, recipe)
     own = recipe.objective
     others = (getattr(own, name) for name in (*RECONSTRUCTING, "codes"))
     if len(sensors) < 2 and not any(others):
@@ -222,6 +256,55 @@ def _model_spec(
         )
     inputs = names_of_inputs(everyone)
     return ModelSpec(sensors, recipe.state_rate_hz, inputs=inputs, **recipe.model)
+
+
+def _check_sensors(
+    sensors: Mapping[str, SensorSpec], records: Sequence[PreparedRecord], recipe: Recipe
+) -> None:
+    """Hold a recipe to the sensors there are.
+
+    Raises:
+        FitError: its objective names one that there is not.
+
+    Warns:
+        UserWarning: sensors of which nothing was observed, or a clock far ahead of all.
+    """
+    lost = sorted({name for record in records for name in record.signals} - set(sensors))
+    if lost:
+        warnings.warn(
+            "a sensor is learned from its samples; without any in the training records once they "
+            f"are prepared (NaN, constant, or beyond its limits), and left out: {listed(lost)}. "
+            "Look at it with lp.plot_record.",
+            UserWarning,
+            stacklevel=4,
+        )
+    # A published recipe names sensors of its paper, which these people need not have.
+    published = named_recipe(recipe.name).objective if recipe.name in RECIPES else Objective()
+    for field in ("weights", "own_gaps"):
+        given, theirs = (getattr(own, field) for own in (recipe.objective, published))
+        known = {"", *sensors, *(theirs if isinstance(theirs, Mapping) else ())}
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in known:
+                raise FitError(
+                    f"{field} of the objective are of the training records' sensors, "
+                    f"{listed(sensors)}; got {name!r}.{closest(name, sensors)} Leave it out."
+                )
+    _warn_of_slow(sensors, recipe)
+
+
+def _warn_of_slow(sensors: Mapping[str, SensorSpec], recipe: Recipe) -> None:
+    """Say that every sensor is far slower than the model's clock."""
+    fastest, clock = max(sensor.rate_hz for sensor in sensors.values()), recipe.state_rate_hz
+    named = recipe.name if recipe.name in RECIPES else RECIPES[0]
+    if fastest < clock / SLOW:
+        warnings.warn(
+            f"a state step is no shorter than the signals need; the fastest of {listed(sensors)} "
+            f"has {fastest:.3g} samples a second, the model's clock {clock:g} Hz with windows of "
+            f"{recipe.window_s:g} s. Take recipe=lp.recipe({named!r}, "
+            f"state_rate_hz={fastest:.3g}, window_s={round(200 / fastest):d}), say.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _stream(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,12 @@ from typing import Any, Literal, overload
 import xarray as xr
 
 from latentphys.inference.answers import Answers, Prior, answer_record, describe_record
+from latentphys.inference.doors import (
+    check_cohort,
+    check_list,
+    seed_number,
+    warn_of_unheard,
+)
 from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import (
     Question,
@@ -25,6 +32,7 @@ from latentphys.inference.posterior import posterior_record
 from latentphys.learning.checkpoints import check_weights, halved, load_model, save_model
 from latentphys.learning.finetuning import Adapt
 from latentphys.learning.objective import RECONSTRUCTING
+from latentphys.learning.resuming import named_folder
 from latentphys.learning.tracking import History
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.frames import as_frames
@@ -140,17 +148,22 @@ class FittedModel:
             ArgumentError: draws or a seed that cannot be.
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
+
+        Warns:
+            UserWarning: records that have none of the given.
         """
         given = self._given(given)
         draws = whole_number("draws", draws, 1, "100 is usual.")
-        seed = whole_number("seed", seed, 0, "Choose 0, say.")
+        seed = seed_number(seed)
 
-        def ask(record: PreparedRecord) -> xr.DataTree:
-            return posterior_record(self.model, record, given, self.window_s, draws, seed)
+        def ask(record: Record) -> xr.DataTree:
+            prepared = self.prepared(record)
+            return posterior_record(self.model, prepared, given, self.window_s, draws, seed)
 
+        records = self._asked(data, given)
         if isinstance(data, Record):
-            return ask(self.prepared(data))
-        trees = {record.record: ask(self.prepared(record)) for record in _records(data)}
+            return ask(data)
+        trees = {record.record: ask(record) for record in records}
         return xr.DataTree(children=trees)
 
     @overload
@@ -219,7 +232,8 @@ class FittedModel:
             (sample, channel, time); of images (time, y, x), with slice before time where there
             are several, on the grid the model was fitted with. Attribute `scaling` says whose
             size it has. The interval is of the predictive mixture, not of the draws alone. Of a
-            cohort, a DataTree of them.
+            cohort, a DataTree of them. Attribute `given` names the given modalities that were
+            there; where none was, the answer is the prior's.
 
         Raises:
             ModalityError: a modality the model was not fitted with, or a channel that neither
@@ -229,12 +243,14 @@ class FittedModel:
             InputError: inputs, none of which the model knows.
 
         Warns:
-            UserWarning: the model was taught a representation alone, not what sensors record.
+            UserWarning: the model was taught a representation alone, not what sensors record; or
+                records that have none of the given.
         """
         question = self._question(target, given, draws, level, seed, scaling, channels)
+        records = self._asked(data, question.given)
         if isinstance(data, Record):
             return self._imputed(data, question)
-        answers = {record.record: self._imputed(record, question) for record in _records(data)}
+        answers = {record.record: self._imputed(record, question) for record in records}
         return xr.DataTree.from_dict(answers)
 
     def score(
@@ -252,7 +268,8 @@ class FittedModel:
         Args:
             data: a record, or a cohort, of subjects the model was not fitted on.
             target: the modality to impute and hold against what was recorded.
-            given: modalities it is imputed from; all others when left out.
+            given: modalities it is imputed from, the target not among them; all others when
+                left out.
             draws: posterior predictive draws, two or more.
             level: of the interval whose coverage is counted.
             seed: of the draws.
@@ -261,18 +278,30 @@ class FittedModel:
             The scores of `latentphys.trust.scores.score_imputation`, on the standardised signal.
 
         Raises:
-            ModalityError: a modality the model was not fitted with.
+            ModalityError: a modality the model was not fitted with, or the target among the given.
             ArgumentError: draws, a level or a seed that cannot be.
+            CohortError: no record has both the target and one of the given.
 
         Warns:
             UserWarning: subjects that the model was fitted or chosen on are among them.
         """
         question = self._question(target, given, draws, level, seed, "own")
+        if target in question.given:
+            raise ModalityError(
+                f"a score holds {target!r} against what others tell of it; got it among given. "
+                f"Leave {target!r} out of given."
+            )
         records = [data] if isinstance(data, Record) else _records(data)
         people = [data.subject] if isinstance(data, Record) else data.subjects
         warn_of_training_subjects(people, self.training_subjects)
         prepared = (self.prepared(record) for record in records)
-        return score_model(self.model, prepared, question)
+        scores = score_model(self.model, prepared, question)
+        if all(math.isnan(score) for score in scores.values()):
+            raise CohortError(
+                f"a score needs a record with samples of {target!r} and of one of "
+                f"{listed(question.given)}; none has them. Look at them with lp.plot_record."
+            )
+        return scores
 
     def evaluate(
         self,
@@ -390,11 +419,14 @@ class FittedModel:
         Returns:
             Dataset with rate, lower, upper (window), breaths a minute, and coordinates start_s
             and stop_s; attribute `calibration` tells what the interval promises, and is empty of
-            one that was not repaired.
+            one that was not repaired. A record shorter than 32 s has no window.
 
         Raises:
             ModalityError: a model without respiration ("resp"), or a modality it does not know.
             ArgumentError: draws, a level or a seed that cannot be.
+
+        Warns:
+            UserWarning: records that have none of the given.
         """
         question = self._question(RESPIRATION, given, draws, level, seed, "own")
 
@@ -402,9 +434,10 @@ class FittedModel:
             prepared = self.prepared(record)
             return rate_intervals(self.model, prepared, question, self.calibration)
 
+        records = self._asked(data, question.given)
         if isinstance(data, Record):
             return ask(data)
-        return xr.DataTree.from_dict({record.record: ask(record) for record in _records(data)})
+        return xr.DataTree.from_dict({record.record: ask(record) for record in records})
 
     def audit(
         self,
@@ -474,6 +507,10 @@ class FittedModel:
         Raises:
             ArgumentError: no cohort, or a seed that cannot be.
             CohortError: no record has a sensor of the model.
+            FitError: without a cohort, own paths that are not finite.
+
+        Warns:
+            UserWarning: without a cohort, own paths that run away.
         """
         return inspect_model(self._for_trust(), cohort, seed)
 
@@ -485,6 +522,12 @@ class FittedModel:
         own = prepared.signals.get(question.target)
         grid = self.model.spec.sensors[question.target].grid if own is None else own.grid
         return imputed if grid is None else as_images(imputed, grid)
+
+    def _asked(self, data: Record | Cohort, given: Sequence[str]) -> Iterable[Record]:
+        """The records to be asked about; one that nothing given tells of is warned of."""
+        records = [data] if isinstance(data, Record) else _records(data)
+        warn_of_unheard(data, given, self.modalities)
+        return records
 
     def _for_trust(self) -> Fitted:
         return Fitted(
@@ -510,17 +553,17 @@ class FittedModel:
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
         """
-        if isinstance(data, Cohort):
-            trees = {
-                record.record: self.posterior_predictive(record, draws=draws, seed=seed)
-                for record in data
-            }
-            return xr.DataTree(children=trees)
-        answers = {
-            name: self.impute(data, name, given=self.modalities, draws=draws, seed=seed)
-            for name in self.modalities
-        }
-        return xr.DataTree.from_dict(answers, name=data.record)
+        given, level = self.modalities, 0.9
+        questions = [self._question(m, given, draws, level, seed, "own") for m in given]
+
+        def ask(record: Record) -> xr.DataTree:
+            answers = {q.target: self._imputed(record, q) for q in questions}
+            return xr.DataTree.from_dict(answers, name=record.record)
+
+        records = self._asked(data, given)
+        if isinstance(data, Record):
+            return ask(data)
+        return xr.DataTree(children={record.record: ask(record) for record in records})
 
     def embed(
         self,
@@ -566,9 +609,13 @@ class FittedModel:
             LabelError: beats of a record that has neither marked beats nor an ECG.
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
+
+        Warns:
+            UserWarning: records that have none of the given: their rows are the prior's.
         """
         form, given = Form(unit, per_modality, pooled), self._signals(given)
-        records = [data] if isinstance(data, Record) else _records(data)
+        # Each modality alone: one that a record lacks is NaN, and no prior.
+        records = self._asked(data, () if per_modality else given)
         # A generator: a cohort's records are prepared one at a time.
         prepared = (self._with_spans(record, unit) for record in records)
         return embed_records(self.model, prepared, given, self.window_s, form)
@@ -608,7 +655,7 @@ class FittedModel:
             ArgumentError: another unit, draws or a seed that cannot be.
         """
         draws = whole_number("draws", draws, 1, "100 is usual.")
-        seed = whole_number("seed", seed, 0, "Choose 0, say.")
+        seed = seed_number(seed)
         question = LagQuestion(self._signals(given), unit, self.window_s, draws, seed)
         records = [data] if isinstance(data, Record) else _records(data)
         return lag_records(self.model, (self.prepared(record) for record in records), question)
@@ -657,14 +704,11 @@ class FittedModel:
             ModalityError: a modality the model was not fitted with.
 
         Warns:
-            UserWarning: subjects that the model was fitted or chosen on are among them.
+            UserWarning: subjects that the model was fitted or chosen on are among them; or labels
+                of nobody here, while somebody has none.
         """
         request = ProbeRequest(labels, unit, kind, self._signals(given), folds, seed)
-        if not isinstance(cohort, Cohort):
-            raise ArgumentError(
-                f"a probe takes a Cohort, got {type(cohort).__name__}. Put records together as "
-                "Cohort(records)."
-            )
+        check_cohort(cohort, "a probe takes")
         return probe_cohort(self._for_trust(), cohort, request)
 
     def finetune(
@@ -706,8 +750,8 @@ class FittedModel:
             cohort: people to learn from; those the model was fitted on may be among them.
             labels: as `probe` takes them: a name, a Series, table, DataArray or mapping by
                 (record, start_s), record or subject, a mapping record -> a label a unit, or a
-                function of a Record. Survival: pairs (time, whether the event happened), or a
-                table with columns time and event.
+                function of a Record. Survival: pairs (time, whether the event happened: True or
+                False, 1 or 0), or a table with columns time and event.
             resilient: False teaches with every sensor alone.
             adapt: "frozen", a linear head on the model as it is, fitted in full with a penalty
                 that held-out subjects choose (`latentphys.learning.linear_heads`); "head", a
@@ -733,14 +777,11 @@ class FittedModel:
             ModalityError: a sensor the model was not fitted with.
 
         Warns:
-            UserWarning: units without a label, which are left out; nobody could be held out.
+            UserWarning: units without a label, which are left out, and labels of nobody here
+                while somebody has none; nobody could be held out.
         """
         given = self._signals(given)
-        if not isinstance(cohort, Cohort):
-            raise ArgumentError(
-                f"fine-tuning takes a Cohort, got {type(cohort).__name__}. Put records together as "
-                "Cohort(records)."
-            )
+        check_cohort(cohort, "fine-tuning takes")
         request = FinetuneRequest(
             labels,
             kind,
@@ -821,6 +862,8 @@ class FittedModel:
             FitError: a model that was not fine-tuned.
             SplitError: it was made with some of these people.
             LabelError: nobody here has a label, or one the task does not know.
+            ArgumentError: no Cohort, a level or a seed that cannot be.
+            ModalityError: no set of sensors, or one with a sensor the task was not taught with.
         """
         task = self._task()
         level = number_between("level", level, 0.0, 1.0, "0.9 is usual.")
@@ -990,10 +1033,10 @@ class FittedModel:
                 differ in the third digit. They are single precision again once loaded.
 
         Raises:
-            WriteError: there is a file of that name, or a weight that half precision cannot hold.
+            WriteError: no path, a file of that name, or a weight that half precision cannot hold.
             OSError: it cannot be written.
         """
-        check_folder(path)
+        check_folder(named_folder(path))
         card = {
             "spec": self.model.spec.to_dict(),
             "preprocessing": self.preprocessing.to_dict(),
@@ -1023,6 +1066,11 @@ class FittedModel:
         Raises:
             ModelFileError: not a model of this release, weights that do not fit it, or other steps.
         """
+        if not isinstance(path, str | Path):
+            raise ModelFileError(
+                f"a saved model is a folder, given by its path; got {type(path).__name__}. Write "
+                "load('models/statespace'), say."
+            )
         weights, card = load_model(path)
         try:
             model = StateSpaceModel(ModelSpec.from_dict(card["spec"]))
@@ -1087,8 +1135,7 @@ class FittedModel:
     def _given(self, given: Sequence[str] | None) -> tuple[str, ...]:
         if given is None:
             return (*self.modalities, *self.model.spec.texts)
-        if isinstance(given, str):
-            raise ModalityError(f"given is a list of modalities, got {given!r}. Write [{given!r}].")
+        check_list("given is a list of modalities", given, [*self.modalities], ModalityError)
         check_modalities(self.model, given, "given")
         return tuple(given)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,15 @@ import torch
 import latentphys as lp
 from latentphys.api import fit
 from latentphys.fitted import FittedModel, summary_of
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import CohortError, FitError, LatentphysError, UnitError
+from latentphys.recordings.errors import (
+    CohortError,
+    FitError,
+    LatentphysError,
+    UnitError,
+    WriteError,
+)
 from latentphys.recordings.record import Record
 
 TINY = {"latent_dim": 6, "window_s": 8.0, "progress": False}
@@ -48,6 +56,9 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"steps": 1, "held_out": 2}, "held_out is from 0 up to, but not, 1, got 2"),
         ({"minutes": float("inf")}, "minutes is a finite number above 0, got inf"),
         ({"minutes": float("nan")}, "minutes is a finite number above 0, got nan"),
+        ({"steps": 1, "seed": 2**70}, r"seed is a whole number below 2\*\*63, got 11805916"),
+        ({"steps": 1, "preprocessing": {}}, "preprocessing is a Preprocessing, got dict"),
+        ({"steps": 1, "window_s": 0.5}, "12 steps .* or more, 0.96 s at 12.5 Hz.*window_s=0.5"),
     ],
 )
 def test_a_budget_that_cannot_be(
@@ -115,6 +126,70 @@ def test_nothing_observed() -> None:
     cohort = Cohort([Record.from_arrays(silent, subject=name) for name in "ab"])
     with pytest.raises(FitError, match="at least one observed sample.*NaN throughout"):
         fit(cohort, steps=1, **TINY)  # type: ignore[arg-type]
+
+
+def test_the_least_window_trains(tiny_cohort: Cohort) -> None:
+    fitted = fit(tiny_cohort[:1], steps=1, latent_dim=4, window_s=0.96, progress=False)
+    assert all(np.isfinite(v) for row in fitted.history.rows for v in row.values())
+    without = recipe("statespace", objective={"block": 0.0})
+    fit(tiny_cohort[:1], steps=1, recipe=without, latent_dim=4, window_s=0.3, progress=False)
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_checkpoint_that_cannot_be_written(
+    tiny_cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "afile").write_text("x")
+    with pytest.raises(WriteError, match="afile' is a file. Give another path"):
+        fit(tiny_cohort, steps=1, checkpoint=tmp_path / "afile" / "run")
+    with pytest.raises(WriteError, match="a folder, given by its path; got ''"):
+        fit(tiny_cohort, steps=1, checkpoint="")
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(WriteError, match="cannot be written to. Give another path"):
+        fit(tiny_cohort, steps=1, checkpoint=tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+
+
+def test_sensors_without_a_sample_anywhere_are_named(tiny_cohort: Cohort) -> None:
+    def of(k: int, ppg: np.ndarray) -> Record:
+        arrays = {"ecg": tiny_cohort[k].signals["ecg"].values[:1, :2500], "ppg": ppg}
+        arrays["resp"] = np.full(2500, 3.0)
+        signals = {name: (x, 125.0) for name, x in arrays.items()}
+        return Record.from_arrays(signals, subject=f"s{k}")
+
+    nothing = np.full(2500, np.nan)
+    with pytest.warns(UserWarning, match="constant, or .*and left out: ppg, resp. Look"):
+        fitted = fit([of(0, nothing), of(1, nothing)], steps=1, **TINY)  # type: ignore[arg-type]
+    assert fitted.modalities == ("ecg",)
+    some = tiny_cohort[1].signals["ppg"].values[0, :2500]
+    with pytest.warns(UserWarning, match="and left out: resp. Look"):
+        fitted = fit([of(0, nothing), of(1, some)], steps=1, **TINY)  # type: ignore[arg-type]
+    assert fitted.modalities == ("ecg", "ppg")
+
+
+@pytest.mark.parametrize("field", ["weights", "own_gaps"])
+def test_an_objective_names_sensors_there_are(tiny_cohort: Cohort, field: str) -> None:
+    people = tiny_cohort[:1].keep("ecg", "ppg")
+    wrong = recipe("statespace", objective={field: {"egc": 0.5}})
+    with pytest.raises(
+        FitError, match=f"{field} of the objective .*ecg, ppg; got 'egc'. Did you m"
+    ):
+        fit(people, steps=1, recipe=wrong, **TINY)  # type: ignore[arg-type]
+    right = recipe("statespace", objective={field: {"ecg": 0.5}})
+    fit(people, steps=1, recipe=right, **TINY)  # type: ignore[arg-type]
+
+
+def test_a_clock_far_ahead_of_all_signals_is_said() -> None:
+    def of(rate_hz: float) -> Record:
+        hr = 70.0 + 5.0 * np.sin(np.arange(400) / 9.0)
+        return Record.from_arrays({"hr": (hr, rate_hz)}, subject="a", units={"hr": "1/min"})
+
+    words = r"the fastest of hr has 0.0333 samples.*state_rate_hz=0.0333, window_s=6000\), say"
+    with pytest.warns(UserWarning, match=words):
+        fit(of(1 / 30), steps=1, **TINY)  # type: ignore[arg-type]
+    slow = recipe("statespace", state_rate_hz=1 / 30, window_s=600.0)
+    fit(of(1 / 30), steps=1, recipe=slow, latent_dim=4, progress=False)
+    fit(of(1.5), steps=1, **TINY)  # type: ignore[arg-type]
 
 
 def test_every_error_can_be_caught_at_once() -> None:

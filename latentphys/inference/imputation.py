@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Normal
 
+from latentphys.inference.doors import heard, seed_number
 from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
 from latentphys.model.emissions import PatchEmission
@@ -66,7 +67,7 @@ class Question:
         whole_number("draws", self.draws, 2, "An interval takes several; 100 is usual.")
         number_between("level", self.level, 0.0, 1.0, "For a 90 % interval write 0.9.")
         number_between("window_s", self.window_s, 0.0, float("inf"), "16 is usual.")
-        whole_number("seed", self.seed, 0, "Choose 0, say.")
+        seed_number(self.seed)
         if self.scaling not in ("own", "training"):
             raise ArgumentError(
                 f"scaling is 'own' or 'training', got {self.scaling!r}. 'own' uses the record's "
@@ -87,6 +88,11 @@ def check_modalities(model: StateSpaceModel, names: Sequence[str], what: str) ->
     """
     known = (*model.spec.sensors, *(model.spec.texts if what == "given" else ()))
     for name in names:
+        if not isinstance(name, str):
+            raise ModalityError(
+                f"{what}: a modality is a name, one of {', '.join(known)}; got "
+                f"{type(name).__name__}. Write {known[0]!r}, say; the record comes before it."
+            )
         if name not in known:
             raise ModalityError(
                 f"{what}: this model was fitted with {', '.join(known)}; got {name!r}."
@@ -115,7 +121,7 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
         float32, at the sensor's own times and units. Of images the time is that of pixel after
         pixel of each frame; `as_images` gives frames. Attribute `scaling` says whether the units
         come from the record's own samples ("own") or from the training subjects' ("training"),
-        by channel where they differ.
+        by channel where they differ; `given` names the given modalities that were there.
 
     Raises:
         ModalityError: a target the model was not fitted with, or channels that neither the
@@ -400,7 +406,7 @@ def _dataset(
             "record": record.record,
             "subject": record.subject,
             "modality": question.target,
-            "given": ", ".join(question.given),
+            "given": ", ".join(heard(record, question.given)),
             "level": question.level,
             "rate_hz": signal.rate_hz,
             "scaling": scaling,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from latentphys.inference.doors import heard
 from latentphys.inference.paths import infer_path
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
@@ -52,7 +53,7 @@ def posterior_record(
         attrs={
             "record": record.record,
             "subject": record.subject,
-            "given": ", ".join(given),
+            "given": ", ".join(heard(record, given)),
             "sample_dims": "sample",
             "inference_library": "latentphys",
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from latentphys.learning.checkpoints import FolderKind, read_folder, write_folder
 from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.recordings.errors import FitError, listed
+from latentphys.recordings.beside import check_folder
+from latentphys.recordings.errors import FitError, WriteError, listed
 
 KIND = FolderKind(
     card="training.json",
@@ -60,6 +62,34 @@ class Checkpoint:
                 raise FitError(f"{name} of a checkpoint must be positive, got {value}.")
 
 
+def named_folder(path: Any) -> Path:
+    """The path of a folder that is named: "" would fill the working directory unasked.
+
+    Raises:
+        WriteError: "", or no path.
+    """
+    if not isinstance(path, str | os.PathLike) or path == "":
+        raise WriteError(
+            f"results are written into a folder, given by its path; got {path!r}. Write "
+            "'runs/night', say, or '.' for the working directory."
+        )
+    return Path(path)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before hours of training.
+
+    Raises:
+        WriteError: names the part of the path that is shut.
+    """
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise WriteError(
+            f"a checkpoint is written into its folder as training goes on; {str(place)!r} cannot "
+            "be written to. Give another path, or change its permissions."
+        )
+
+
 class Kept:
     """A checkpoint in use: what was found there, and what is written as training goes on.
 
@@ -70,11 +100,13 @@ class Kept:
     Raises:
         FitError: the checkpoint there is of another training.
         ModelFileError: it is damaged, or of another release.
+        WriteError: a path that cannot be a folder, or be written to.
     """
 
     def __init__(self, checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
         self.checkpoint = checkpoint
-        self.folder = Path(checkpoint.path).expanduser()
+        self.folder = check_folder(named_folder(checkpoint.path).expanduser())
+        _check_writable(self.folder)
         self.found: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         if (self.folder / KIND.card).is_file():
             self.found = read_folder(self.folder, KIND)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from latentphys.plotting.style import TRUTH, panels
+from latentphys.plotting.style import TRUTH, check_score, panels
 from latentphys.trust.assessment import NOTHING, Assessment
 
 
@@ -22,10 +22,14 @@ def plot_assessment(
 
     Returns:
         Matplotlib Axes, one.
+
+    Raises:
+        ArgumentError: a score that there is not.
     """
     named = {"": assessments} if isinstance(assessments, Assessment) else dict(assessments)
     first = next(iter(named.values())).dataset
     score = str(first.score.values[0]) if score is None else score
+    check_score(score, first.score.values)
     ax = panels(1, f"{first.attrs['task']}, {score} on unseen people", height=2.6)[0]
     for k, (name, assessment) in enumerate(named.items()):
         one = assessment.dataset.sel(score=score)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from latentphys.plotting.style import check_stretch
+
 
 def plot_cine(
     images: xr.Dataset | xr.DataArray,
@@ -25,6 +27,9 @@ def plot_cine(
 
     Returns:
         Matplotlib Axes, (row, frame).
+
+    Raises:
+        ArgumentError: a stretch outside the images.
     """
     import matplotlib.pyplot as plt
 
@@ -36,6 +41,7 @@ def plot_cine(
         rows["images"] = images
     rows = {name: _one_slice(row) for name, row in rows.items()}
     time = next(iter(rows.values()))["time"].values
+    check_stretch(start_s, stop_s, float(time[0]), float(time[-1]))
     inside = np.flatnonzero((time >= start_s) & (time < stop_s))
     chosen = inside[np.unique(np.linspace(0, len(inside) - 1, frames).round().astype(int))]
     figure, axes = plt.subplots(

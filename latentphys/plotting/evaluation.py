@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from latentphys.plotting.style import MODEL, TRUTH
+from latentphys.plotting.style import MODEL, TRUTH, check_score
 from latentphys.trust.result import MODEL as OURS
 from latentphys.trust.result import Evaluation
 
@@ -28,8 +28,12 @@ def plot_evaluation(evaluation: Evaluation, score: str = "crps") -> Any:
 
     Returns:
         Matplotlib Axes, (group, target).
+
+    Raises:
+        ArgumentError: a score that there is not.
     """
     groups = list(evaluation.groups)
+    check_score(score, evaluation[groups[0]].score.values)
     targets = [str(target) for target in evaluation[groups[0]].target.values]
     axes = _grid(len(groups), len(targets), f"{score}, with 95 % over subjects")
     for row, group in zip(axes, groups, strict=True):

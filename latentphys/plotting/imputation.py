@@ -7,12 +7,12 @@ from typing import Any
 import xarray as xr
 
 from latentphys.plotting.cine import plot_cine
-from latentphys.plotting.style import MODEL, TRUTH, panels, span
+from latentphys.plotting.style import MODEL, TRUTH, check_stretch, ends, not_of_one, panels, span
 from latentphys.recordings.record import Record
 
 
 def plot_imputation(
-    imputed: xr.Dataset,
+    imputed: xr.Dataset | xr.DataTree,
     truth: Record | xr.DataArray | None = None,
     start_s: float = 0.0,
     stop_s: float | None = None,
@@ -29,15 +29,23 @@ def plot_imputation(
 
     Returns:
         Matplotlib Axes, (channel,).
+
+    Raises:
+        ArgumentError: results of several records, or a stretch outside the record.
     """
+    if isinstance(imputed, xr.DataTree):  # one record's of a cohort's
+        if not imputed.has_data:
+            raise not_of_one(imputed, "plot_imputation")
+        imputed = imputed.to_dataset()
     name, percent = imputed.attrs["modality"], 100 * imputed.attrs["level"]
     if "y" in imputed.dims:
         frames = truth.images.get(name) if isinstance(truth, Record) else truth
         return plot_cine(imputed, frames, start_s, stop_s)
     stop_s = start_s + 16.0 if stop_s is None else stop_s
+    check_stretch(start_s, stop_s, *ends(imputed))
     if isinstance(truth, Record):
         truth = truth.signals.get(name)
-    title = f"{imputed.attrs['record']}: {name} given {imputed.attrs['given']}"
+    title = f"{imputed.attrs['record']}: {name} given {imputed.attrs['given'] or 'nothing'}"
     axes = panels(imputed.sizes["channel"], title, height=2.6)
     part = span(imputed, start_s, stop_s)
     for k, ax in enumerate(axes):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from latentphys.plotting.style import MODEL, TRUTH, panels, span
+from latentphys.plotting.style import MODEL, TRUTH, check_stretch, ends, not_of_one, panels, span
 from latentphys.recordings.record import Record
 
 BESIDE = ("hr", "pulse", "resp_rate")
@@ -30,11 +30,18 @@ def plot_posterior(
 
     Returns:
         Matplotlib Axes: the image, the lines, then one panel a rate.
+
+    Raises:
+        ArgumentError: results of several records, or a stretch outside the record.
     """
     stop_s = start_s + 30.0 if stop_s is None else stop_s
-    state = span(posterior["posterior"].to_dataset(), start_s, stop_s)
+    if "posterior" not in getattr(posterior, "children", ()):
+        raise not_of_one(posterior, "plot_posterior")
+    whole = posterior["posterior"].to_dataset()
+    check_stretch(start_s, stop_s, *ends(whole))
+    state = span(whole, start_s, stop_s)
     rates, latents = _rates(record, start_s, stop_s), min(latents, state.sizes["latent"])
-    title = f"{state.attrs['record']}: posterior state given {state.attrs['given']}"
+    title = f"{state.attrs['record']}: posterior state given {state.attrs['given'] or 'nothing'}"
     axes = panels(1 + latents + len(rates), title, height=1.2)
     mean, sd, time = state.z_mean.values, state.z_sd.values, state.time.values
     limit = float(np.quantile(np.abs(mean), 0.99))

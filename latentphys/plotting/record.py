@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from latentphys.plotting.style import panels, span
+from latentphys.plotting.style import check_stretch, panels, span
 from latentphys.recordings.record import Record
 
 
@@ -19,8 +19,12 @@ def plot_record(record: Record, start_s: float = 0.0, stop_s: float | None = Non
 
     Returns:
         Matplotlib Axes, (modality,).
+
+    Raises:
+        ArgumentError: a stretch outside the record.
     """
     stop_s = start_s + 30.0 if stop_s is None else stop_s
+    check_stretch(start_s, stop_s, 0.0, record.duration_s)
     axes = panels(len(record.modalities), f"{record.record}, subject {record.subject}")
     for ax, name in zip(axes, record.modalities, strict=True):
         signal = span(record.signals[name], start_s, stop_s)

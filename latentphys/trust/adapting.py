@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latentphys.inference.doors import seed_number
 from latentphys.learning.finetuning import (
     ADAPTS,
     Adapt,
@@ -31,9 +32,9 @@ from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, LabelError, SplitError, listed
 from latentphys.trust.held_out import Fitted
 from latentphys.trust.patterns import subsets_of
-from latentphys.trust.probing import targets_of
+from latentphys.trust.probing import is_number, targets_of
 from latentphys.trust.survival import baseline_hazard
-from latentphys.trust.targets import Labels, missing, nothing_labelled, reader_of
+from latentphys.trust.targets import Labels, finite, missing, nothing_labelled, reader_of
 from latentphys.trust.task_calibration import TaskCalibration, of_classes, of_numbers
 from latentphys.trust.tasks import Asked, Baseline, Task, label_people, labels_of
 
@@ -75,7 +76,7 @@ class FinetuneRequest:
                     f"{name} is one of {', '.join(allowed)}; got {getattr(self, name)!r}."
                 )
         whole_number("steps", self.steps, 1, "400 is usual.")
-        whole_number("seed", self.seed, 0, "Choose 0, say.")
+        seed_number(self.seed)
         if not isinstance(self.held_out, Cohort):
             words = "A fifth is usual, 0 for none; or give a Cohort of other people."
             number_between("held_out", self.held_out, 0.0, 1.0, words, inclusive=True)
@@ -125,7 +126,7 @@ def finetune_cohort(
         own = request.held_out.subjects
         _check_apart(cohort, request.held_out)
         everyone = cohort + request.held_out
-    reader, order = reader_of(request.labels)
+    reader, order = reader_of(request.labels, everyone)
     asked = Asked(fitted, request.unit, reader)
     with prepared(everyone.entries, asked) as records:
         found = _labelled(asked, records, everyone, order, request)
@@ -205,16 +206,24 @@ def survival_times(said: Sequence[Any]) -> Array:
     """(unit, 2) time and event.
 
     Raises:
-        LabelError: labels that are no such pairs, times that are not positive, or no event.
+        LabelError: labels that are no such pairs, events that are not 0 or 1, times that are not
+            positive, or no event.
     """
     for label in said:
-        if not isinstance(label, tuple) or len(label) != 2:
+        if not isinstance(label, tuple) or len(label) != 2 or not is_number(label[0]):
             raise LabelError(
                 "a survival label is a pair: the time of the event or of the end of follow-up, and "
                 f"whether the event happened; got {label!r}. Write (3.2, True), or give a table "
                 "with columns time and event."
             )
-    y = np.array([(float(time), bool(event)) for time, event in said], dtype=np.float64)
+    for _, event in said:
+        # A text is as good as True, and R's 1 is alive: only what is clear is taken.
+        if not (is_number(event) or isinstance(event, bool | np.bool_)) or event not in (0, 1):
+            raise LabelError(
+                "whether the event happened is True or False (1 or 0); got "
+                f"{event!r}. Write event == 'dead', say, or of R's 1 and 2 event == 2."
+            )
+    y = finite(np.array([(float(time), bool(event)) for time, event in said], dtype=np.float64))
     if not (y[:, 0] > 0).all():
         raise LabelError(
             f"survival times are above 0; got {float(y[:, 0].min()):g}. Count them from when the "

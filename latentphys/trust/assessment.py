@@ -16,11 +16,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from latentphys.inference.doors import check_cohort, seed_number
 from latentphys.learning.units import Units, outputs_of
 from latentphys.preparation.mapped import prepared
-from latentphys.recordings.arguments import whole_number
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import LabelError, listed
+from latentphys.recordings.errors import LabelError, ModalityError, listed
 from latentphys.trust.adapting import survival_times
 from latentphys.trust.held_out import Fitted, OnTrained, check_unseen
 from latentphys.trust.patterns import subsets_of
@@ -28,7 +28,7 @@ from latentphys.trust.probe_scores import SCORES, parts_of, score_of
 from latentphys.trust.resampling import SubjectBootstrap
 from latentphys.trust.score_tables import as_html, as_text, cell
 from latentphys.trust.survival import concordant
-from latentphys.trust.targets import Labels, missing, nothing_labelled, reader_of
+from latentphys.trust.targets import Labels, finite, missing, nothing_labelled, reader_of
 from latentphys.trust.tasks import Asked, Task, answered, label_people, labels_of
 
 Array = NDArray[np.float64]
@@ -93,11 +93,18 @@ def assess_cohort(
     trained: OnTrained,
 ) -> Assessment:
     """Every set of sensors, scored on the units that have them all; see `FittedModel.assess`."""
-    seed = whole_number("seed", seed, 0, "Choose 0, say.")
+    seed = seed_number(seed)
+    check_cohort(cohort, "an assessment is of")
+    patterns = subsets_of(task.given, subsets)
+    if not patterns:
+        raise ModalityError(
+            f"subsets is a list of one or more sets of {listed(task.given)}; got none. Leave it "
+            "out for all of them."
+        )
     check_unseen(cohort.subjects, fitted.trained_on, "trained", trained)
     source = task.labels if labels is None else labels
     if not isinstance(source, str) or source:
-        reader, _ = reader_of(source)
+        reader, _ = reader_of(source, cohort)
     else:
         raise LabelError(
             "this task was taught with labels that have no name; pass those of these people, as "
@@ -110,7 +117,6 @@ def assess_cohort(
         if not len(known):
             raise nothing_labelled(source, task.unit, cohort)
         units = Units.of(records, asked.pieces(records), task.given)
-        patterns = subsets_of(task.given, subsets)
         told = outputs_of(fitted.model, task.head, units, patterns)
         here = units.sensors()
     coords = {k: ("unit", np.asarray(v)[known]) for k, (_, v) in asked.coords().items()}
@@ -146,7 +152,7 @@ def _truth(task: Task, said: list[Any]) -> NDArray[Any]:
         return survival_times(said)
     if task.kind == "number":
         try:
-            return np.array(said, dtype=np.float64)
+            return finite(np.array(said, dtype=np.float64))
         except (TypeError, ValueError) as error:
             raise LabelError(
                 f"this task tells numbers; labels here are {listed(map(repr, said), 4)}."

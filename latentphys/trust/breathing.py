@@ -58,7 +58,8 @@ def breathing_rate(signal: ArrayLike, rate_hz: float) -> NDArray[np.float64]:
         rate_hz: samples a second, at least 2.
 
     Returns:
-        (...), 1/min; NaN where less than half was observed or no two breaths were found.
+        (...), 1/min; NaN where less than half was observed, no two breaths were found, or there
+        are too few samples to filter.
 
     Raises:
         RateError: too slow to show a breath.
@@ -73,7 +74,10 @@ def breathing_rate(signal: ArrayLike, rate_hz: float) -> NDArray[np.float64]:
         >>> print(breathing_rate(np.sin(2 * np.pi * 0.25 * t), 25.0).round(1))
         15.0
     """
-    filtered, rate_hz = _filtered(np.asarray(signal, dtype=np.float64), rate_hz)
+    signal = np.asarray(signal, dtype=np.float64)
+    if signal.size == 0 or signal.shape[-1] < 2.0 * rate_hz / ANALYSIS_RATE_HZ:
+        return np.full(signal.shape[:-1], np.nan)
+    filtered, rate_hz = _filtered(signal, rate_hz)
     up = _rate_of_rises(filtered, rate_hz)
     down = _rate_of_rises(-filtered, rate_hz)
     both = np.stack([up, down])

@@ -67,6 +67,19 @@ KEPT = 500  # points kept of each subject's distribution
 HALVINGS = 16  # of the level that is sought: finer than a step of KEPT points
 
 
+def check_guarantee(guarantee: str) -> None:
+    """Refuse a guarantee that there is not.
+
+    Raises:
+        FitError: names those there are.
+    """
+    if guarantee not in GUARANTEES:
+        raise FitError(
+            f"a guarantee is one of {', '.join(GUARANTEES)}; got {guarantee!r}. "
+            "Choose 'finite_sample' for a bound at any number of subjects."
+        )
+
+
 @dataclass(frozen=True)
 class SubjectConformal:
     """Calibrated quantiles of a score, from people.
@@ -91,11 +104,7 @@ class SubjectConformal:
     guarantee: Guarantee = "finite_sample"
 
     def __post_init__(self) -> None:
-        if self.guarantee not in GUARANTEES:
-            raise FitError(
-                f"a guarantee is one of {', '.join(GUARANTEES)}; got {self.guarantee!r}. "
-                "Choose 'finite_sample' for a bound at any number of subjects."
-            )
+        check_guarantee(self.guarantee)
         if not self.curves:
             raise FitError(
                 "calibration needs at least one subject with a score; got none. Give subjects in "

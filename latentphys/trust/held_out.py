@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from latentphys.inference.doors import check_cohort, seed_number
 from latentphys.inference.imputation import Question
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
@@ -20,7 +21,7 @@ from latentphys.recordings.errors import ArgumentError, SplitError, listed
 from latentphys.recordings.record import Record
 from latentphys.trust.asking import answers
 from latentphys.trust.calibration import Calibration, Key, key_of
-from latentphys.trust.conformal import Guarantee, SubjectConformal
+from latentphys.trust.conformal import Guarantee, SubjectConformal, check_guarantee
 from latentphys.trust.evaluation import LONGEST_S, Evaluator, assembled
 from latentphys.trust.patterns import (
     Ask,
@@ -31,7 +32,7 @@ from latentphys.trust.patterns import (
     subsets_of,
 )
 from latentphys.trust.predicting import EncodedRecord, observed, pieces
-from latentphys.trust.rates import RESPIRATION, breath_times, imputed_rates
+from latentphys.trust.rates import RESPIRATION, WINDOW_S, breath_times, imputed_rates
 from latentphys.trust.result import Evaluation
 from latentphys.trust.rivals import rivals_of
 from latentphys.trust.sample_scores import SampleScores
@@ -116,9 +117,12 @@ class Request:
 
 def evaluate_cohort(fitted: Fitted, cohort: Cohort, request: Request) -> Evaluation:
     """All patterns of all recordings, scored and compared; see `FittedModel.evaluate`."""
+    check_cohort(cohort, "an evaluation is of")
+    if request.training is not None:
+        check_cohort(request.training, "training, what baselines are fitted to, is")
     check_questions(request.gaps_s, request.missing)
     draws = whole_number("draws", request.draws, 2, "32 is usual.")
-    seed = whole_number("seed", request.seed, 0, "Choose 0, say.")
+    seed = seed_number(request.seed)
     subsets = subsets_of(fitted.names, request.subsets)
     note = check_unseen(cohort.subjects, fitted.trained_on, "trained", request.trained)
     if fitted.calibration is not None:
@@ -168,9 +172,11 @@ def calibrate_cohort(
     seed: int,
 ) -> Calibration:
     """Residuals of every pattern of every calibration recording; see `FittedModel.calibrate`."""
+    check_cohort(cohort, "a calibration takes")
+    check_guarantee(guarantee)
     check_unseen(cohort.subjects, fitted.trained_on, "trained", "refuse")
     draws = whole_number("draws", draws, 2, "32 is usual.")
-    seed = whole_number("seed", seed, 0, "Choose 0, say.")
+    seed = seed_number(seed)
     questions = Questions(
         tuple(subsets_of(fitted.names, subsets)),
         GAPS_S,
@@ -199,7 +205,7 @@ def _rate_errors(
         return {}
     for record in cohort:
         breaths = breath_times(record)
-        if not len(breaths):
+        if not len(breaths) or record.duration_s < WINDOW_S:
             continue
         prepared = _prepared(fitted, record)
         for subset in without:

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from latentphys.inference.doors import check_list
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.recordings.errors import ArgumentError, ModalityError, closest
 from latentphys.trust.alignment import sample_times
@@ -158,7 +159,7 @@ def subsets_of(names: Sequence[str], chosen: Sequence[Sequence[str]] | None = No
     """The chosen subsets in the model's order, or all 2^M - 1 that are not empty, small first.
 
     Raises:
-        ModalityError: an empty subset, or a sensor the model does not know.
+        ModalityError: no list, an empty subset, or a sensor the model does not know.
 
     Example:
         >>> subsets_of(["ecg", "ppg"])
@@ -167,8 +168,12 @@ def subsets_of(names: Sequence[str], chosen: Sequence[Sequence[str]] | None = No
     if chosen is None:
         sizes = range(1, len(names) + 1)
         return [subset for size in sizes for subset in combinations(names, size)]
+    example = [list(names[:1]), list(names)]
+    check_list("subsets is a list of sets of sensors", chosen, example, ModalityError)
     found = []
     for subset in chosen:
+        if not isinstance(subset, str):
+            check_list("each of subsets is a list of sensors", subset, example[0], ModalityError)
         own = [subset] if isinstance(subset, str) else list(subset)
         for name in own:
             if name not in names:
@@ -183,11 +188,13 @@ def subsets_of(names: Sequence[str], chosen: Sequence[Sequence[str]] | None = No
 
 
 def check_questions(gaps_s: Sequence[float], missing: Sequence[str | float]) -> None:
-    """Refuse gaps without a length, shares outside (0, 1) and unknown mechanisms.
+    """Refuse what is no list, gaps without a length, shares outside (0, 1), unknown mechanisms.
 
     Raises:
         ArgumentError: names what was got.
     """
+    check_list("gaps_s is a list of lengths in seconds", gaps_s, [gaps_s], ArgumentError)
+    check_list("missing is a list of kinds of loss", missing, [missing], ArgumentError)
     for length in gaps_s:
         if not length > 0:
             raise ArgumentError(f"a gap's length is above 0 s; got {length}. Give seconds.")

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from latentphys.inference.doors import seed_number
 from latentphys.inference.embedding import unit_features
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
@@ -37,7 +38,7 @@ from latentphys.trust.raw_features import Figures, raw_features, side_by_side
 from latentphys.trust.resampling import SubjectBootstrap
 from latentphys.trust.result import MODEL
 from latentphys.trust.score_tables import as_html, as_text, cell
-from latentphys.trust.targets import Labels, missing, nothing_labelled, reader_of
+from latentphys.trust.targets import Labels, finite, missing, nothing_labelled, reader_of
 
 Array = NDArray[np.float64]
 KINDS = ("auto", "number", "class", "ordinal")
@@ -60,7 +61,7 @@ class ProbeRequest:
         if self.kind not in KINDS:
             raise ArgumentError(f"kind is one of {', '.join(KINDS)}; got {self.kind!r}.")
         whole_number("folds", self.folds, 2, "5 is usual.")
-        whole_number("seed", self.seed, 0, "Choose 0, say.")
+        seed_number(self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ class ProbeResult:
 def probe_cohort(fitted: Fitted, cohort: Cohort, request: ProbeRequest) -> ProbeResult:
     """All units of all recordings, labelled, embedded and probed; see `FittedModel.probe`."""
     warn_of_training_subjects(cohort.subjects, fitted.trained_on)
-    labels, order = reader_of(request.labels)
+    labels, order = reader_of(request.labels, cohort)
     rows = _Rows({MODEL: fitted.model, "untrained": fitted.untrained(request.seed).model})
     base: Unit = "record" if request.unit == "subject" else request.unit
     clock, window_s = fitted.model.spec.state_rate_hz, fitted.window_s
@@ -258,7 +259,7 @@ def by_person(
     said = []
     for k, person in enumerate(people):
         own = list(dict.fromkeys(label for label, w in zip(labels, who, strict=True) if w == k))
-        if len(own) > 1 and not all(_is_number(label) for label in own):
+        if len(own) > 1 and not all(is_number(label) for label in own):
             raise LabelError(
                 f"a subject has one label; the recordings of {str(person)!r} have "
                 f"{listed(map(str, own))}. Take unit='record'."
@@ -274,7 +275,8 @@ def by_person(
     return means, said, people.tolist()
 
 
-def _is_number(label: Any) -> bool:
+def is_number(label: Any) -> bool:
+    """Whether a label is a number; True and False are none."""
     return isinstance(label, int | float | np.number) and not isinstance(label, bool)
 
 
@@ -301,7 +303,7 @@ def targets_of(
         >>> targets_of([61.0, 74.5, 80.0])[0], targets_of([0, 1, 1])[0]
         ('number', 'class')
     """
-    numbers = all(_is_number(label) for label in labels)
+    numbers = all(is_number(label) for label in labels)
     distinct = list(dict.fromkeys(labels))
     if len(distinct) < 2:
         raise LabelError(
@@ -320,7 +322,7 @@ def targets_of(
     if kind == "number":
         if not numbers:
             raise LabelError(f"kind='number' takes numbers; labels are {listed(distinct, 4)}.")
-        return "number", np.array(labels, dtype=np.float64), []
+        return "number", finite(np.array(labels, dtype=np.float64)), []
     if kind == "class":
         classes = sorted(distinct, key=lambda label: (str(type(label)), label))
         return "class", np.array([classes.index(label) for label in labels]), classes
@@ -348,12 +350,17 @@ def _scored(
     """Probes on each set of features, held to the same folds and the same resampled people."""
     bootstrap = SubjectBootstrap(len(np.unique(people)), seed=request.seed)
     width = 0 if kind == "number" else int(y.max()) + 1
-    score, parts, guesses, fold = score_of(kind, width), {}, [], np.zeros(len(y), np.int64)
+    plain, parts, guesses, fold = score_of(kind, width), {}, [], np.zeros(len(y), np.int64)
     for name, x in features.items():
         predicted, fold = out_of_fold(x, y, people, kind, request.folds, request.seed)
         parts[name] = parts_of(predicted, y, people, kind)
         guesses.append(predicted)
     own = parts[MODEL]
+
+    def score(sums: Array) -> Array:
+        made = plain(sums)
+        # Resampled people may all have one number, of which nothing is explained.
+        return np.where(np.isfinite(made), made, np.nan)
 
     def ahead(sums: Array) -> Array:
         return score(sums[:, : len(own)]) - score(sums[:, len(own) :])

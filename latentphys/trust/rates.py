@@ -90,7 +90,8 @@ def interval_of_draws(
     lower, upper = np.full((2, len(each)), np.nan)
     known = np.isfinite(each).any(axis=1)
     tail = 0.5 * (1.0 - level)
-    lower[known], upper[known] = np.nanquantile(each[known], [tail, 1.0 - tail], axis=1)
+    if known.any():
+        lower[known], upper[known] = np.nanquantile(each[known], [tail, 1.0 - tail], axis=1)
     return np.minimum(lower, centre), np.maximum(upper, centre)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -35,14 +36,20 @@ Labels: TypeAlias = (
 # A recording and its units -> a label a unit, None where nobody said.
 Reader = Callable[[Record, Spans], list[Any]]
 
-NAMES = ("stage", "heart_rate", "breathing_rate", "task")
+# name -> what it is read from
+NAMES = {
+    "stage": "annotations that name sleep stages (W, N1, N2, N3, REM)",
+    "heart_rate": "marked beats, or those found in the ECG",
+    "breathing_rate": "marked breaths",
+    "task": "an attribute or annotations of this name",
+}
 BREATHS = ("breath", "breaths", "breath_1", "breath_2")
 _NOTHING = ("", "?", "nan", "unknown")
 # EEGMAT names a subject's recording at rest _1 and the one in mental arithmetic _2.
 _EEGMAT = re.compile(r"Subject\d+_([12])$")
 
 
-def reader_of(labels: Labels) -> tuple[Reader, list[Any] | None]:
+def reader_of(labels: Labels, cohort: Cohort | None = None) -> tuple[Reader, list[Any] | None]:
     """How a recording's units are labelled, and the order of the labels where they have one.
 
     Args:
@@ -51,16 +58,20 @@ def reader_of(labels: Labels) -> tuple[Reader, list[Any] | None]:
             mapping record -> array, a label a unit in their order; a pandas table (`_of_table`);
             or a function of a Record that gives one label, or a DataArray over its time (s, the
             start of each stretch).
+        cohort: whose recordings are labelled.
 
     Raises:
         LabelError: something else.
+
+    Warns:
+        UserWarning: labels of nobody in the cohort, while some in it have none: names both.
     """
     if isinstance(labels, str):
         return (lambda record, spans: _by_name(labels, record, spans)), None
     if isinstance(labels, xr.DataArray):
-        return _by_key(_keyed(labels)), None
+        return _by_key(_keyed(labels), cohort), None
     if isinstance(labels, Mapping):
-        return _by_key(dict(labels)), None
+        return _by_key(dict(labels), cohort), None
     if callable(labels):
         return (lambda record, spans: _spread(labels(record), record, spans)), None
     if hasattr(labels, "columns"):
@@ -71,7 +82,7 @@ def reader_of(labels: Labels) -> tuple[Reader, list[Any] | None]:
             raise LabelError(f"a unit has one label; the labels give two of {listed(twice[:3])}.")
         ordered = getattr(getattr(labels, "cat", None), "ordered", False)
         order = labels.cat.categories.tolist() if ordered else None
-        return _by_key(dict(labels.items())), order
+        return _by_key(dict(labels.items()), cohort), order
     raise LabelError(
         "labels are a name, a pandas Series or DataArray by (record, start_s), record or subject, "
         f"or a function of a Record; got {type(labels).__name__}."
@@ -138,9 +149,11 @@ def _rates(times: NDArray[np.float64], spans: Spans) -> list[Any]:
     ]
 
 
-def _by_key(table: dict[Any, Any]) -> Reader:
+def _by_key(table: dict[Any, Any], cohort: Cohort | None) -> Reader:
     """Labels looked up by (record, start_s), record or subject."""
     table = {_key(key): value for key, value in table.items()}
+    if cohort is not None:
+        _warn_of_strangers(table, cohort)
 
     def read(record: Record, spans: Spans) -> list[Any]:
         whole = table.get(record.record, table.get(record.subject))
@@ -150,6 +163,40 @@ def _by_key(table: dict[Any, Any]) -> Reader:
         return [table.get(_key((record.record, start)), whole) for start in starts]
 
     return read
+
+
+def _warn_of_strangers(table: Mapping[Any, Any], cohort: Cohort) -> None:
+    """Say which labels are of nobody here, while some here have none: a name may be misspelt.
+
+    A table of more people than these, all of whom have their label, is no mistake.
+    """
+    named = dict.fromkeys(key[0] if isinstance(key, tuple) else key for key in table)
+    known = {name for entry in cohort.entries for name in (entry.record, entry.subject)}
+    strange = [name for name in named if name not in known]
+    bare = [e for e in cohort.entries if e.record not in named and e.subject not in named]
+    people = dict.fromkeys(entry.subject for entry in bare)
+    if strange and bare and len(strange) < len(named):
+        warnings.warn(
+            f"labels are by the names of records or subjects; {listed(strange)} are of nobody "
+            f"here, and {listed(people)} have no label.{closest(strange[0], people)} Compare the "
+            "names with cohort.table().",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def finite(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Labels as they are.
+
+    Raises:
+        LabelError: one is infinite.
+    """
+    if np.isinf(numbers).any():
+        raise LabelError(
+            f"labels are finite numbers; {int(np.isinf(numbers).sum())} are infinite. Put NaN for "
+            "what is not known, and leave out what has no bound."
+        )
+    return numbers
 
 
 def _one_a_unit(labels: list[Any], record: Record, spans: Spans) -> list[Any]:
@@ -195,6 +242,12 @@ def nothing_labelled(labels: Labels, unit: str, cohort: Cohort) -> LabelError:
     if isinstance(labels, str):
         own = {name for r in cohort for name in (*r.attrs, *(r.truth or ()), *r.annotations)}
         known = sorted(map(str, own))
+        if labels in NAMES:
+            return LabelError(
+                f"{labels!r} is read from {NAMES[labels]}; none of these recordings tells it for "
+                f"a {unit}. They have {listed(known, 20)}. Pass labels of your own, by record or "
+                "subject."
+            )
         return LabelError(
             f"labels name something of the recordings; none of them has {labels!r} for a "
             f"{unit}. Known are {', '.join(NAMES)}, and of these recordings {listed(known, 20)}."

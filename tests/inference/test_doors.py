@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +20,14 @@ from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (
     ArgumentError,
+    CohortError,
     InputError,
     LatentphysError,
+    ModalityError,
+    ModelFileError,
     SplitError,
     UnitError,
+    WriteError,
 )
 from latentphys.recordings.record import Record
 
@@ -90,13 +96,13 @@ def test_a_record_without_any_known_sensor_is_answered_by_the_prior(
     nothing = ecg.copy(data=np.full_like(ecg.values, np.nan))
     silent = replace(record, signals={"ecg": nothing}, inputs=None)
     strange = Record.from_arrays({"gsr": (np.ones(800), 40.0)}, subject="x", record="sim000")
-    for asked in (silent, strange):
-        group = tiny_fit.posterior(asked, draws=4)["posterior"]
+    for asked, given in ((silent, None), (strange, [])):
+        group = tiny_fit.posterior(asked, given=given, draws=4)["posterior"]
         assert np.isfinite(group.z).all()
-        assert tiny_fit.embed(asked).shape[0] >= 1
-        answer = tiny_fit.impute(asked, "resp", draws=4)
+        assert tiny_fit.embed(asked, given=given).shape[0] >= 1
+        answer = tiny_fit.impute(asked, "resp", given=given, draws=4)
         assert all(np.isfinite(answer[name]).all() for name in answer.data_vars)
-    one, two = (tiny_fit.posterior(r, draws=4)["posterior"].z for r in (silent, strange))
+    one, two = (tiny_fit.posterior(r, given=[], draws=4)["posterior"].z for r in (silent, strange))
     np.testing.assert_array_equal(one, two)
 
 
@@ -195,7 +201,7 @@ def prior_of(driven: FittedModel, record: Record) -> np.ndarray:
     bare = replace(
         Record.from_arrays({"gsr": (np.ones(800), 40.0)}, subject="x"), inputs=record.inputs
     )
-    return driven.posterior(bare, draws=3)["posterior"].z.values
+    return driven.posterior(bare, given=[], draws=3)["posterior"].z.values
 
 
 def test_inputs_are_matched_by_name(driven: FittedModel, record: Record) -> None:
@@ -263,7 +269,7 @@ def test_an_irregular_sample_at_the_very_end_is_imputed(
     times = np.array([0.0, 0.3, 8.0, 16.88])
     cuff = Record.from_arrays({"resp": (np.ones(4), times)}, subject="a", units={"resp": "NU"})
     assert cuff.duration_s == 16.88
-    answer = tiny_fit.impute(cuff, "resp", given=["ecg"], draws=8)
+    answer = tiny_fit.impute(cuff, "resp", given=[], draws=8)
     assert answer.sizes["time"] == 4
     assert float(answer.draws.std("sample").min()) > 0.0
     told = tiny_fit.posterior(cuff.crop(0.0, 16.8), given=["resp"], draws=2)
@@ -306,3 +312,95 @@ def test_memory_does_not_grow_with_the_record(tiny_fit: FittedModel, record: Rec
         assert steps == 750 * minutes
         sizes.append(largest)
     assert sizes[0] == sizes[1] <= 1000
+
+
+@pytest.fixture(scope="module")
+def misnamed(record: Record) -> Record:
+    """What a reader makes of a file that numbers its sensors."""
+    arrays = {f"{name.upper()}_1": (record.signals[name].values, 125.0) for name in ("ecg", "ppg")}
+    return Record.from_arrays(arrays, subject="odd")
+
+
+def test_who_has_none_of_the_given_is_named_once(
+    tiny_fit: FittedModel, record: Record, misnamed: Record
+) -> None:
+    both = Cohort([misnamed, record])
+    words = "none of the modalities given .* is in odd .there are ECG_1, PPG_1.*knows ecg, ppg"
+    calls = {
+        "embed": lambda: tiny_fit.embed(both),
+        "posterior": lambda: tiny_fit.posterior(both, draws=2),
+        "impute": lambda: tiny_fit.impute(misnamed, "resp", draws=2),
+        "posterior_predictive": lambda: tiny_fit.posterior_predictive(both, draws=2),
+        "breathing_rate": lambda: tiny_fit.breathing_rate(both, draws=2),
+    }
+    for name, ask in calls.items():
+        with pytest.warns(UserWarning, match=words + ".*Of 'ECG_1': Did you mean 'ecg'") as told:
+            ask()
+        assert len(told) == 1, name
+    with pytest.warns(UserWarning, match=r"given \(resp\) is in odd, sim000"):
+        tiny_fit.embed(Cohort([misnamed, record.drop("resp")]), given=["resp"])
+    for given in ([], ["ecg"]):
+        tiny_fit.embed(record, given=given)  # what was asked for, and no warning
+    prior = tiny_fit.embed(misnamed, given=[])
+    with pytest.warns(UserWarning, match="the answer is the prior"):
+        np.testing.assert_array_equal(tiny_fit.embed(misnamed), prior)
+
+
+def test_given_names_what_was_used(tiny_fit: FittedModel, record: Record) -> None:
+    ecg = record.signals["ecg"]
+    silent = ecg.copy(data=np.full_like(ecg.values, np.nan))
+    own = replace(record, signals={**record.drop("resp").signals, "ecg": silent})
+    asked = ["ecg", "resp", "spo2"]
+    assert tiny_fit.impute(own, "ppg", given=asked, draws=2).attrs["given"] == "spo2"
+    told = tiny_fit.posterior(own, given=asked, draws=2)["posterior"]
+    assert told.attrs["given"] == "spo2"
+    assert tiny_fit.impute(own, "ppg", given=[], draws=2).attrs["given"] == ""
+
+
+def test_a_score_is_of_what_was_recorded_and_not_shown(
+    tiny_fit: FittedModel, record: Record
+) -> None:
+    new = replace(record, subject="new")
+    with pytest.raises(ModalityError, match="'ppg' against what others tell.*Leave 'ppg' out"):
+        tiny_fit.score(new, "ppg", given=["ecg", "ppg"])
+    with pytest.raises(CohortError, match="samples of 'ppg' and of one of ecg, resp, spo2; none"):
+        tiny_fit.score(Cohort([new.drop("ppg")]), "ppg", draws=2)
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda fit, r: fit.impute("ppg", r), "target: a modality is a name.*got Record.*record"),
+        (lambda fit, r: fit.impute(r, None), "target: a modality is a name, one of ecg.*NoneType"),
+        (lambda fit, r: fit.score(r, ["ppg"]), "target: a modality is a name.*got list"),
+        (lambda fit, r: fit.embed(r, given=3), r"list of modalities, got 3. Write \['ecg', 'ppg'"),
+        (lambda fit, r: fit.embed(r, given="ecg"), r"got 'ecg'. Write \['ecg'\]"),
+        (lambda fit, r: fit.embed(r, given=[3]), "given: a modality is a name.*got int"),
+    ],
+)
+def test_names_that_cannot_be(
+    tiny_fit: FittedModel, record: Record, ask: Callable[..., object], words: str
+) -> None:
+    with pytest.raises(ModalityError, match=words):
+        ask(tiny_fit, record)
+
+
+def test_a_seed_that_torch_cannot_take(tiny_fit: FittedModel, record: Record) -> None:
+    tiny_fit.impute(record, "ppg", seed=2**62, draws=2)
+    for ask in (tiny_fit.posterior, lambda r, seed: tiny_fit.impute(r, "ppg", seed=seed)):
+        with pytest.raises(ArgumentError, match=r"whole number below 2\*\*63, got 9223372036"):
+            ask(record, seed=2**63)
+
+
+def test_a_folder_has_a_name(
+    tiny_fit: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("", None, 3):
+        with pytest.raises(WriteError, match="a folder, given by its path; got.*or '.' for the"):
+            tiny_fit.save(path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ModelFileError, match=r"a folder, given by its path; got NoneType.*load\("):
+        lp.load(None)  # type: ignore[arg-type]
+    tiny_fit.save(".")
+    assert lp.load(".").modalities == tiny_fit.modalities

@@ -15,6 +15,7 @@ from latentphys.fitted import FittedModel
 from latentphys.learning.tracking import History
 from latentphys.plotting.style import TRUTH
 from latentphys.recordings.cohort import Cohort
+from latentphys.recordings.errors import ArgumentError
 from latentphys.recordings.record import Record
 
 
@@ -158,3 +159,37 @@ def test_terms_that_were_not_trained_have_no_panel(tiny_fit: FittedModel) -> Non
     )
     axes = lp.plot_training(replace(tiny_fit, history=history))
     assert [ax.get_ylabel() for ax in axes] == ["hidden\nsamples", "alignment", "loss"]
+
+
+def test_results_of_a_cohort_are_drawn_one_by_one(
+    tiny_fit: FittedModel, tiny_cohort: Cohort
+) -> None:
+    two = Cohort([r.crop(0.0, 12.0) for r in tiny_cohort[:2]])
+    imputed = tiny_fit.impute(two, "ppg", draws=2)
+    with pytest.raises(ArgumentError, match=r"DataTree of sim000, sim001. .*results\['sim000'\]\)"):
+        lp.plot_imputation(imputed)
+    (ax,) = lp.plot_imputation(imputed["sim000"])
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), imputed["sim000/mean"].values[0])
+    posterior = tiny_fit.posterior(two, draws=2)
+    with pytest.raises(ArgumentError, match=r"plot_posterior\(results\['sim000'\]\)"):
+        lp.plot_posterior(posterior)
+    assert len(lp.plot_posterior(posterior["sim000"], latents=2)) == 3
+
+
+def test_an_imputation_from_nothing_says_so(tiny_fit: FittedModel, record: Record) -> None:
+    (ax,) = lp.plot_imputation(tiny_fit.impute(record, "ppg", given=[], draws=2))
+    assert ax.figure.get_suptitle().endswith("ppg given nothing")
+
+
+@pytest.mark.parametrize("stretch_s", [(1e5, None), (20.0, 10.0), (5.0, 5.0), (-9.0, -1.0)])
+def test_a_stretch_without_a_sample_is_not_drawn(
+    tiny_fit: FittedModel, record: Record, stretch_s: tuple[float, float | None]
+) -> None:
+    words = "stops after it starts and lies within .* s; got start_s=.*Choose another"
+    imputed = tiny_fit.impute(record, "ppg", draws=2)
+    with pytest.raises(ArgumentError, match=words):
+        lp.plot_record(record, *stretch_s)
+    with pytest.raises(ArgumentError, match=words):
+        lp.plot_imputation(imputed, record, *stretch_s)
+    with pytest.raises(ArgumentError, match=words):
+        lp.plot_posterior(tiny_fit.posterior(record, draws=2), record, *stretch_s)

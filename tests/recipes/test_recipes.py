@@ -125,6 +125,17 @@ def test_sizes_given_to_fit_come_before_the_recipes() -> None:
         ("sleepfm", {"objective": {"masking": {"ratios": 0.5}}}, "Did you mean 'ratio'"),
         ("sleepfm", {"objective": {"masking": {"ratio": 1.5}}}, "from 0 to 1; got 1.5"),
         ("sleepfm", {"objective": {"masking": {"span_s": 0.0}}}, "span_s=0.0"),
+        ("sleepfm", {"objective": {"masking": 0.5}}, "masking is a Masking, or a mapping"),
+        ("sleepfm", {"objective": {"elb": 3}}, "Did you mean 'elbo'"),
+        ("sleepfm", {"objective": 3}, "objective is an Objective, got int. Write Objective"),
+        ("sleepfm", {"model": 3}, "model of a recipe is a mapping of names to values, got 3"),
+        ("sleepfm", {"model": {"dropout": 5}}, "dropout is from 0 up to, but not, 1, got 5"),
+        ("sleepfm", {"model": {"latent_dim": 0}}, "latent_dim is a whole number from 1 up, got 0"),
+        ("sleepfm", {"state_rate_hz": 0}, "state_rate_hz is a finite number above 0, got 0. 12.5"),
+        ("sleepfm", {"state_rate_hz": -1}, "state_rate_hz is a finite number above 0, got -1"),
+        ("sleepfm", {"batch_size": 0}, "batch_size is a whole number from 1 up, got 0. 8 is us"),
+        ("sleepfm", {"window_s": -4}, "window_s is a finite number above 0, got -4. 16 is usual"),
+        (None, {}, "the recipes are statespace, .*; got None"),
     ],
 )
 def test_a_recipe_that_cannot_be(name: str, changes: dict[str, object], words: str) -> None:
@@ -140,3 +151,19 @@ def test_a_recipe_is_short() -> None:
         lines = (folder / f"{name}.py").read_text().splitlines()
         assert len(lines) <= 80
         assert any("Source:" in line or "latentphys' own" in line for line in lines)
+
+
+def test_a_recipe_of_ones_own_that_cannot_be() -> None:
+    with pytest.raises(FitError, match=r"objective is an Objective, got dict.*objective=\{...\}"):
+        Recipe("mine", objective={"elb": 3})  # type: ignore[arg-type]
+    with pytest.raises(FitError, match="training of a recipe is a mapping.*got None"):
+        Recipe("mine", training=None)  # type: ignore[arg-type]
+
+
+def test_a_published_recipe_may_name_sensors_that_these_people_lack() -> None:
+    people = simulate(subjects=1, minutes=0.2, seed=1, absent=0.0).keep("ecg", "ppg")
+    own = {"model": {**SMALL, "align_dim": 4}, "batch_size": 2}
+    fit(people, steps=1, recipe=recipe("dropfuse", **own), progress=False)
+    wrong = recipe("dropfuse", objective={"weights": {"cine": 1.0, "egc": 2.0}}, **own)
+    with pytest.raises(FitError, match="got 'egc'. Did you mean 'ecg'"):
+        fit(people, steps=1, recipe=wrong, progress=False)

@@ -43,6 +43,12 @@ def test_gaps_are_bridged_and_an_empty_window_has_no_answer() -> None:
     assert np.isnan(breathing_rate(np.full(4000, 0.3), 125.0))
 
 
+def test_too_few_samples_have_no_rate() -> None:
+    for length in (0, 1, 19):
+        assert np.isnan(breathing_rate(np.zeros(length), 125.0))
+    assert breathing_rate(np.zeros((3, 0, 400)), 125.0).shape == (3, 0)
+
+
 def test_many_draws_of_many_windows_at_once() -> None:
     rates = np.random.default_rng(1).uniform(8, 30, size=(20, 7))
     signal = np.array([[_tone(rate, 25.0) for rate in row] for row in rates])

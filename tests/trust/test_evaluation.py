@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,13 @@ from latentphys.inference.paths import paths_of
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.plotting.evaluation import plot_calibration, plot_evaluation
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import CohortError, ModalityError, SplitError
+from latentphys.recordings.errors import (
+    ArgumentError,
+    CohortError,
+    FitError,
+    ModalityError,
+    SplitError,
+)
 from latentphys.recordings.record import Record, rate_of
 from latentphys.recordings.simulation import simulate
 from latentphys.trust.asking import answers
@@ -346,9 +352,8 @@ def test_an_uncalibrated_pattern_takes_the_pool_and_too_few_people_are_said(
     repaired = unseen_fit.calibrate(
         people, draws=6, subsets=[["resp"], ["ppg"]], guarantee="finite_sample"
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dropped = people[0].drop("ppg")  # given, and not there: nothing shown, no such pattern
+    dropped = people[0].drop("ppg")  # given, and not there: nothing shown, no such pattern
+    with pytest.warns(UserWarning, match="given .ppg. is in sim000 .there are resp.: the answer"):
         pooled = repaired.impute(dropped, "ppg", given=["ppg"], level=0.8, draws=6)
     assert pooled.attrs["calibration_from"] == "target"
     with pytest.warns(UserWarning, match="needs 19 calibration subjects, got 6"):
@@ -416,3 +421,57 @@ def test_breathing_is_scored_with_and_without_repair(two_fit: FittedModel, peopl
     assert found["repaired_width"] > found["width"]
     one = score_breathing(two_fit.model, records[:1], breaths, question)
     assert np.isnan(one["repaired_coverage"])
+
+
+def test_a_record_is_no_cohort_and_a_text_no_list(unseen_fit: FittedModel, people: Cohort) -> None:
+    record: Any = people[0]
+    cohort_due = r"a Cohort, got Record. Put records together as Cohort\(records\)"
+    for ask in (
+        lambda: unseen_fit.evaluate(record),
+        lambda: unseen_fit.evaluate(people, training=record),
+        lambda: unseen_fit.calibrate(record),
+        lambda: unseen_fit.audit(record),
+        lambda: unseen_fit.audit(people, training=record),
+    ):
+        with pytest.raises(ArgumentError, match=cohort_due):
+            ask()
+    for wrong, words in (
+        ({"subsets": "ppg"}, r"sets of sensors, got 'ppg'. Write \['ppg'\]"),
+        ({"subsets": 3}, r"sets of sensors, got 3. Write \[\['ppg'\]"),
+        ({"subsets": [3]}, "each of subsets is a list of sensors, got 3"),
+        ({"gaps_s": 1.0}, r"lengths in seconds, got 1.0. Write \[1.0\]"),
+        ({"missing": "artefact"}, r"kinds of loss, got 'artefact'. Write \['artefact'\]"),
+    ):
+        with pytest.raises((ArgumentError, ModalityError), match=words):
+            unseen_fit.evaluate(people, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_guarantee_is_checked_before_the_work(
+    unseen_fit: FittedModel, people: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latentphys.trust.held_out.scored", lambda *_: pytest.fail("it worked"))
+    with pytest.raises(FitError, match="a guarantee is one of leave_one_out, .*; got 'x'"):
+        unseen_fit.calibrate(people, guarantee="x")  # type: ignore[arg-type]
+
+
+def test_records_shorter_than_a_window_of_breaths_have_no_rate(
+    unseen_fit: FittedModel, people: Cohort
+) -> None:
+    short = people[0].crop(0.0, 31.0)
+    told = unseen_fit.breathing_rate(short, draws=2)
+    assert told.sizes == {"window": 0}
+    few = Cohort([short, people[1], people[2]])
+    fitted = unseen_fit.calibrate(few, subsets=[["ppg"]], draws=4)
+    assert fitted.calibration is not None
+    assert fitted.calibration.subjects == tuple(sorted(few.subjects))
+    (rates,) = fitted.calibration.rates.values()
+    assert set(rates.subjects) == set(people.subjects[1:3])
+    assert fitted.breathing_rate(short, draws=2).sizes == {"window": 0}
+    alone = unseen_fit.calibrate(Cohort([short]), subsets=[["ppg"]], draws=4)
+    assert alone.calibration is not None
+    assert not alone.calibration.rates
+
+
+def test_a_score_that_there_is_not_is_not_drawn(evaluation: Evaluation) -> None:
+    with pytest.raises(ArgumentError, match="score is one of .*crps.*; got 'crsp'. Did you mean"):
+        plot_evaluation(evaluation, score="crsp")

@@ -31,6 +31,7 @@ from latentphys.recordings.errors import (
 )
 from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
+from latentphys.trust.adapting import survival_times
 from latentphys.trust.probe_scores import SCORES
 from latentphys.trust.targets import reader_of
 from latentphys.trust.task_calibration import of_classes, of_numbers
@@ -437,3 +438,60 @@ def test_a_network_learns_a_frequency_and_does_not_run_away() -> None:
         error = head.eval()(steps[64:], inside[64:]).f[:, 0] - y[64:]
     assert largest < 30.0
     assert float((error**2).mean()) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        (["alive", "dead"], "True or False .1 or 0.; got 'alive'. Write event == 'dead'"),
+        (["alive"] * 2, "got 'alive'"),
+        (["0", "1"], "got '0'"),
+        ([1, 2], "got 2.*R's 1 and 2 event == 2"),
+        ([-1, 1], "got -1"),
+        ([0.5, 1], "got 0.5"),
+    ],
+)
+def test_an_event_is_true_or_false(
+    base: FittedModel, people: Cohort, events: list[Any], words: str
+) -> None:
+    pairs = [(k + 1.0, events[k % 2]) for k in range(4)]
+    with pytest.raises(LabelError, match=words):
+        base.finetune(people[:4], named(people, pairs), unit="subject", kind="survival", **QUICK)
+
+
+def test_survival_times_as_they_may_be() -> None:
+    pairs = [(1, True), (2.0, np.bool_(False)), (np.float32(3.0), 1), (4.0, np.int64(0)), (5, 1.0)]
+    expected = [[1, 1], [2, 0], [3, 1], [4, 0], [5, 1]]
+    np.testing.assert_array_equal(survival_times(pairs), expected)
+    with pytest.raises(LabelError, match="labels are finite numbers; 1 are infinite"):
+        survival_times([(np.inf, True), (2.0, True)])
+    with pytest.raises(LabelError, match=r"a pair.*got \('soon', True\)"):
+        survival_times([("soon", True)])
+
+
+def test_labels_of_nobody_are_named_where_somebody_has_none(
+    base: FittedModel, people: Cohort
+) -> None:
+    train, mistyped = people[:4], dict(zip(["sim000", "sim001", "sim002"], "aba", strict=True))
+    mistyped["smi003"] = "b"
+    words = "smi003 are of nobody here, and sim003 have no label. Did you mean 'sim003'"
+    with pytest.warns(UserWarning, match=words), pytest.warns(UserWarning, match="1 of 4 records"):
+        own = base.finetune(train, mistyped, unit="record", held_out=0.0, **QUICK)
+    assert own.task is not None
+    assert own.task.about["units"] == 3
+    # A table of everybody serves both sides of a split, and a NaN is no misspelling.
+    everybody = named(people, list("abababab"))
+    own = base.finetune(train, everybody, unit="record", held_out=0.0, **QUICK)
+    with pytest.warns(UserWarning, match="smi003 are of nobody here, and sim007 have no label"):
+        own.assess(people[6:], {"sim006": "a", "smi003": "b"})
+
+
+def test_an_assessment_takes_people_and_sets_of_sensors(tuned: FittedModel, people: Cohort) -> None:
+    with pytest.raises(ArgumentError, match=r"an assessment is of a Cohort, got Record.*Cohort\("):
+        tuned.assess(people[6])  # type: ignore[arg-type]
+    with pytest.raises(ModalityError, match="one or more sets of ecg, ppg, resp; got none. Leave"):
+        tuned.assess(people[6:], subsets=[])
+    with pytest.raises(ModalityError, match=r"list of sets of sensors, got 'ecg'. Write \['ecg'\]"):
+        tuned.assess(people[6:], subsets="ecg")
+    with pytest.raises(ArgumentError, match="score is one of r2, mae, .*; got 'zzz'"):
+        plot_assessment(tuned.assess(people[6:]), "zzz")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +21,7 @@ from latentphys.model.oscillators import OscillatorTransition
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.model.transitions import GatedTransition, LinearTransition
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import ArgumentError, CohortError
+from latentphys.recordings.errors import ArgumentError, CohortError, FitError
 from latentphys.recordings.record import Record
 from latentphys.trust.inspection.fixed_points import fixed_points, jacobian
 from latentphys.trust.inspection.result import Inspection
@@ -220,3 +222,17 @@ def test_what_cannot_be_inspected_is_refused(tiny_fit: FittedModel, tiny_cohort:
     other = Record.from_arrays({"eeg": (np.ones(500), 100.0)}, subject="a")
     with pytest.raises(CohortError, match="ecg, ppg"):
         tiny_fit.inspect(Cohort([other]))
+
+
+def test_paths_that_run_away_are_said(tiny_fit: FittedModel) -> None:
+    away = copy.deepcopy(tiny_fit.model)
+    with torch.no_grad():
+        away.transition.linear.weight.copy_(1.02 * torch.eye(6))
+        away.transition.gate.weight.zero_()
+        away.transition.gate.bias.fill_(-20.0)
+    with pytest.warns(UserWarning, match="run away within 60 s.*near 1. Give fit.inspect a cohort"):
+        replace(tiny_fit, model=away).inspect()
+    with torch.no_grad():
+        away.transition.linear.weight.mul_(50.0)
+    with pytest.raises(FitError, match="they are not finite, .* Give fit.inspect a cohort"):
+        replace(tiny_fit, model=away).inspect()

@@ -406,3 +406,24 @@ def test_sleep_stages_of_nights_at_one_step_an_epoch(data_root: Path) -> None:
     first = people[2]
     notes = first.annotations["stage"].note.values
     assert data.truth.values[data.record.values == first.record].tolist() == notes.tolist()
+
+
+def test_infinite_labels_and_names_nobody_has(tiny_fit: FittedModel, others: Cohort) -> None:
+    ages = dict(zip(others.subjects, [61.0, np.inf, 40.0, 72.0, 55.0, 33.0], strict=False))
+    with pytest.raises(LabelError, match="labels are finite numbers; 1 are infinite. Put NaN"):
+        tiny_fit.probe(others, ages, unit="record")
+    with pytest.raises(
+        LabelError, match="'stage' is read from annotations that name sleep"
+    ) as told:
+        tiny_fit.probe(others, "stage")
+    assert "Did you mean" not in str(told.value)
+    assert "They have age, " in str(told.value)
+
+
+def test_misspelt_people_are_named(tiny_fit: FittedModel, others: Cohort) -> None:
+    names = [*others.subjects[:-1], "new_sim00O"]
+    ages = dict(zip(names, np.linspace(30.0, 80.0, len(names)), strict=True))
+    missed = others.subjects[-1]
+    with pytest.warns(UserWarning, match=f"new_sim00O are of nobody here, and {missed} have no"):
+        found = tiny_fit.probe(others, ages, unit="window")
+    assert found.dataset.attrs["subjects"] == len(names) - 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from latentphys.learning.resuming import named_folder
 from latentphys.recordings.beside import beside
 from latentphys.recordings.errors import ArgumentError, closest, listed
 from latentphys.trust.audits.finding import DECIDED, Finding
@@ -100,9 +101,10 @@ class Audit:
             The report.
 
         Raises:
+            WriteError: no path.
             OSError: it cannot be written.
         """
-        folder = Path(folder)
+        folder = named_folder(folder)
         for name, text in {
             "audit.json": self.to_json(),
             "report.html": self.to_html(),

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from latentphys.inference.doors import check_cohort, seed_number
 from latentphys.recordings.arguments import whole_number
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import ArgumentError, CohortError, listed
+from latentphys.recordings.errors import CohortError, listed
 from latentphys.recordings.record import Record
 from latentphys.trust.audits.audit import Audit, check_names
 from latentphys.trust.audits.case import Case
@@ -54,14 +55,12 @@ class Request:
 
 def audit_cohort(fitted: Fitted, cohort: Cohort, request: Request) -> Audit:
     """Run the audits; see `FittedModel.audit`."""
-    if not isinstance(cohort, Cohort):
-        raise ArgumentError(
-            f"an audit is of a Cohort, got {type(cohort).__name__}. Put records together as "
-            "Cohort(records)."
-        )
+    check_cohort(cohort, "an audit is of")
+    if request.training is not None:
+        check_cohort(request.training, "training, what the model was fitted on, is")
     chosen = check_names("only", tuple(AUDITS) if request.only is None else request.only, [*AUDITS])
     draws = whole_number("draws", request.draws, 1, "8 is usual.")
-    seed = whole_number("seed", request.seed, 0, "Choose 0, say.")
+    seed = seed_number(request.seed)
     case = Case(fitted, cohort, request.training, dict(request.labels or {}), draws, seed)
     if not case.records:
         raise CohortError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,9 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from latentphys.recordings.arguments import whole_number
+from latentphys.inference.doors import check_cohort, seed_number
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import ArgumentError, CohortError, listed
+from latentphys.recordings.errors import CohortError, FitError, listed
 from latentphys.trust.audits.case import Case
 from latentphys.trust.audits.truths import truths
 from latentphys.trust.held_out import Fitted
@@ -42,6 +43,7 @@ DEALT = 200  # times labels are given to other recordings
 STARTS = 64  # states from which rests are looked for
 MOVED = 4  # recordings whose state is moved
 OWN_S, OWN_PATHS = 60.0, 8  # of the model's own paths, where no recordings are given
+RUNAWAY_SD = 1e3  # the prior's spread is near 1
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,10 @@ class _States:
 
 def inspect_model(fitted: Fitted, cohort: Cohort | None, seed: int) -> Inspection:
     """Everything at once; see `FittedModel.inspect`."""
-    seed = whole_number("seed", seed, 0, "Choose 0, say.")
+    seed = seed_number(seed)
     if cohort is None:
         return _laid_out(fitted, None, _own(fitted, seed), seed)
-    if not isinstance(cohort, Cohort):
-        raise ArgumentError(
-            f"an inspection is of a Cohort, got {type(cohort).__name__}. Put records together as "
-            "Cohort(records), or leave it out for the model's own paths."
-        )
+    check_cohort(cohort, "an inspection is of")
     case = Case(fitted, cohort, seed=seed)
     if not case.records:
         raise CohortError(
@@ -137,14 +135,25 @@ def _seen(case: Case) -> _States:
 
 @torch.no_grad()
 def _own(fitted: Fitted, seed: int) -> _States:
-    """Paths of the prior, without inputs."""
+    """Paths of the prior, without inputs.
+
+    Raises:
+        FitError: they are not finite.
+    """
     model = fitted.model
     steps = round(OWN_S * model.spec.state_rate_hz)
     noise = torch.randn(
         OWN_PATHS, steps, model.spec.latent_dim, generator=torch.Generator().manual_seed(seed)
     )
     paths = model.prior_over(steps, None, torch.Size()).path(noise).numpy().astype(np.float64)
-    return _States(list(paths), np.zeros(model.spec.latent_dim), ["model"] * OWN_PATHS)
+    states = _States(list(paths), np.zeros(model.spec.latent_dim), ["model"] * OWN_PATHS)
+    said = f"the model's own paths run away within {OWN_S:g} s{{}}. Give fit.inspect a cohort."
+    if not np.isfinite(paths).all():
+        raise FitError(said.format(": they are not finite, and cannot be looked at"))
+    if (largest := states.spread.max()) > RUNAWAY_SD:
+        told = f", to a standard deviation of {largest:.2g} where a state's is near 1"
+        warnings.warn(said.format(told), UserWarning, stacklevel=4)
+    return states
 
 
 def _moved(fitted: Fitted, case: Case | None, states: _States, seed: int) -> dict[str, list[Array]]:
