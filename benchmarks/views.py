@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -23,17 +25,23 @@ from latentphys.preparation.loading import WindowLoader
 from latentphys.preparation.preprocessing import default_preprocessing
 from latentphys.recipes.statespace import RECIPE
 
+
+def changed(**weights: Any) -> Objective:
+    """The default objective with some of it changed."""
+    return replace(RECIPE.objective, **weights)
+
+
 ALONE = {"cross": 0.0, "miss": 0.0}
 WAYS = {
-    "ELBO alone": Objective(**ALONE),
-    "+ L_miss of one subset": Objective(cross=0.0),
-    "+ L_cross of one subset, 2 draws": Objective(draws=2, miss=0.0),
-    "+ L_cross of one subset, 4 draws": Objective(miss=0.0),
-    "+ L_mask, 2 draws": Objective(**ALONE, mask=1.0, draws=2),
-    "+ L_align, every sensor alone": Objective(**ALONE, align=1.0, alignment="posterior"),
-    "default (cross, miss)": Objective(),
-    "default, two subsets": Objective(views=2),
-    "default, three subsets": Objective(views=3),
+    "ELBO alone": changed(**ALONE),
+    "+ L_miss of one subset": changed(cross=0.0),
+    "+ L_cross of one subset": changed(block=0.0, miss=0.0),
+    "+ L_cross and L_block": changed(miss=0.0),
+    "+ L_mask": changed(**ALONE, block=0.0, mask=1.0),
+    "+ L_align, every sensor alone": changed(**ALONE, align=1.0, alignment="posterior"),
+    "default": RECIPE.objective,
+    "default, two subsets": changed(views=2),
+    "default, three subsets": changed(views=3),
 }
 
 
@@ -44,7 +52,7 @@ def main() -> None:
     cohort = lp.simulate(6, 2.0, seed=0, absent=0.0).keep("ecg", "ppg", "resp")
     records = [default_preprocessing().prepare(record) for record in cohort]
     sensors, clock = sensors_of(records, RECIPE.state_rate_hz), RECIPE.state_rate_hz
-    model = StateSpaceModel(ModelSpec(sensors, clock))
+    model = StateSpaceModel(ModelSpec(sensors, clock, **RECIPE.model))
     steps = round(RECIPE.window_s * clock)
     batch = WindowLoader(records, tuple(sensors), steps, clock, RECIPE.batch_size).batch(0)
     taken: dict[str, list[float]] = {name: [] for name in WAYS}

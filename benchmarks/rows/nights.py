@@ -38,6 +38,11 @@ SENSORS = ("eeg", "eog", "emg", "ecg", "airflow")
 WAYS = ("leave_one_out", "pairwise", "posterior")
 CHANNELS = {"fpz": "Fpz-Cz", "pz": "Pz-Oz"}
 EPOCH_S = 30.0
+# A contrast tells its windows apart, and what is staged is an epoch.
+OF_FEATURES = {
+    "sleepfm": {"window_s": EPOCH_S, "batch_size": 256},
+    "statespace": {"window_s": 20 * EPOCH_S, "batch_size": 32},
+}
 
 
 def run(
@@ -105,12 +110,11 @@ def run_features(folder: Path, seeds: int, steps: int) -> dict[str, dict[str, Ta
     rows: dict[str, dict[str, Tally]] = {}
     for seed in range(seeds):
         train, test = cohort.split(test=2 / 7, seed=seed)
-        for name in ("sleepfm", "statespace"):
+        for name, sizes in OF_FEATURES.items():
             chosen = lp.recipe(
                 name,
                 state_rate_hz=1.0 / EPOCH_S,
-                window_s=20 * EPOCH_S,
-                batch_size=32,
+                **sizes,
                 model={"latent_dim": 16, "widths": (64, 64, 64)},
                 augmentation={"tempo": 0.0, "lag_s": 0.0, "own_lag_s": {}, "one_channel": 0.0},
             )
