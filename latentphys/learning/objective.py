@@ -158,7 +158,8 @@ class Score:
         loss: scalar.
         by_window: term -> (batch,), nats per second; keys such as "elbo", "x/ecg", "cross/ppg",
             "mask/ecg", "align", "kl_state", "kl_nuisance", "kl_lag", "miss".
-        by_direction: "ecg+resp>ppg" -> nats per second of every window that asked it.
+        by_direction: "ecg+resp>ppg" -> nats per second of every window that asked it, of L_cross;
+            of L_mask where there is no L_cross.
         active_units: latent dimensions whose posterior mean varies by more than 0.01.
     """
 
@@ -260,7 +261,7 @@ def score_batch(
         total = total - objective.elbo * _bound(seen, z, kl_weight, by_window)
     if objective.cross > 0:
         crossed, blocks = seen.scored("subset")
-        directions = _directions(seen, crossed)
+        directions = _directions(seen, "subset", crossed)
         by_window |= _over_views(crossed, "cross", objective.views)
         by_window |= _over_views(blocks, "block", objective.views)
         told = _told(crossed, blocks, objective).view(objective.views, -1).mean(0)
@@ -271,6 +272,8 @@ def score_batch(
     if objective.mask > 0:
         masked, blocks = seen.scored("masked")
         by_window |= _over_views(masked, "mask", 1) | _over_views(blocks, "mask_block", 1)
+        if objective.cross == 0:  # else it is the subsets' directions that are told
+            directions = _directions(seen, "masked", masked)
         total = total - objective.mask * _told(masked, blocks, objective)
     if objective.codes > 0:
         total = total + objective.codes * _codes(seen, by_window)
@@ -409,9 +412,12 @@ def _partial_view(
     )
 
 
-def _directions(seen: _Seen, crossed: dict[str, Tensor]) -> dict[str, list[float]]:
-    """ "sources>target" -> the scores of the rows that asked it; a gap's target is a source too."""
-    view, names = seen.views["subset"], list(seen.evidence.sensors)
+def _directions(seen: _Seen, name: str, scores: dict[str, Tensor]) -> dict[str, list[float]]:
+    """ "sources>target" -> the scores of a view's rows that asked it.
+
+    A sensor of which a part is hidden is a source of itself too.
+    """
+    view, names = seen.views[name], list(seen.evidence.sensors)
     asked = view.target.clone() if view.target.dim() == 2 else view.target.any(-1)
     if view.gaps:
         nothing = asked.new_zeros(len(seen.batch))
@@ -422,12 +428,14 @@ def _directions(seen: _Seen, crossed: dict[str, Tensor]) -> dict[str, list[float
             for name in names
         ]
         asked[: len(seen.batch)] |= torch.stack(lost, -1)
+    for k, target in enumerate(names):
+        if target in view.hidden:
+            asked[:, k] |= view.hidden[target].any(-1)
     directions: dict[str, list[float]] = defaultdict(list)
-    for k, name in enumerate(names):
-        scores = crossed[name].detach().tolist()
-        for source, score, there in zip(
-            view.sources(names), scores, asked[:, k].tolist(), strict=True
-        ):
+    sources = view.sources(names)
+    for k, target in enumerate(names):
+        own = scores[target].detach().tolist()
+        for source, score, there in zip(sources, own, asked[:, k].tolist(), strict=True):
             if there:
-                directions[f"{source}>{name}"].append(score)
+                directions[f"{source}>{target}"].append(score)
     return dict(directions)

@@ -398,6 +398,14 @@ def test_every_direction_is_logged(make_model: Make, make_batch: MakeBatch) -> N
     assert {"ecg+ppg>resp", "ecg>ppg", "ecg>resp", "resp>ecg"} <= set(logged)
     lost = {key for key in logged if key.split(">")[1] in key.split(">")[0].split("+")}
     assert "ecg+ppg+resp>ppg" in lost  # gaps of its own
+    masked = Objective(elbo=0.0, cross=0.0, miss=0.0, mask=1.0, masking=Masking(0.3, 1.0, 0.3, 0.3))
+    score = score_batch(model, batch, masked, torch.Generator().manual_seed(0))
+    for name in names:
+        rows = [
+            x for key, own in score.by_direction.items() if key.endswith(f">{name}") for x in own
+        ]
+        torch.testing.assert_close(sum(rows) / 40, float(score.by_window[f"mask/{name}"].mean()))
+    assert {"ecg+ppg>resp", "ecg+ppg+resp>ecg"} <= set(score.by_direction)
     without = Objective(gaps=0.0, own_gaps=0.0)
     logged = score_batch(model, batch, without, torch.Generator().manual_seed(0)).by_direction
     assert not lost & set(logged)
