@@ -30,6 +30,17 @@ def test_weights_are_small_and_load(name: str) -> None:
     assert all(np.isfinite(w.detach().numpy()).all() for w in fit.model.parameters())
 
 
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"sleepfm", "dmm"}))
+def test_without_any_sensor_it_tells_what_is_usual_for_as_long_as_asked(name: str) -> None:
+    fit = lp.load(MODELS / name)
+    target, sensor = next(iter(fit.model.spec.sensors.items()))
+    silent = lp.Record.from_arrays({"acceleration": (np.zeros(900), 10.0)}, subject="a")
+    answer = fit.impute(silent, target, given=[], draws=20)
+    usual = np.median(sensor.scale)
+    assert np.isfinite(answer["draws"].values).all()
+    assert 0.2 * usual < float(answer["sd"].mean()) < 5.0 * usual
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_its_training_command_finds_all_it_needs(name: str) -> None:
     made = runpy.run_path(str(MODELS / name / "train.py"), run_name="looked at")

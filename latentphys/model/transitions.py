@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from latentphys.model.distributions import SCALE_FLOOR
 
+REACH = 8.0  # a state's spread is near 1, and posteriors of trained models stay within 8
+
 
 def _inverse_softplus(value: float) -> float:
     return float(torch.log(torch.expm1(torch.tensor(value))))
@@ -18,7 +20,9 @@ class GatedTransition(nn.Module):
     """p(z_t | z_{t-1}, u_t) = N((1 - g) * A z + g * h(z, u), sigma(z, u)^2).
 
     A linear path with a gate to a nonlinear one; the scale starts near 1 so that early guides
-    are free to move.
+    are free to move. z is taken no further than `REACH` to either side. Training shows the
+    transition no state beyond, and what it happens to say there is often more than it was given:
+    a path without evidence, which gets there in a minute or two, would not come back.
 
     Args:
         latent_dim: size of z.
@@ -46,6 +50,7 @@ class GatedTransition(nn.Module):
 
     def forward(self, z: Tensor, inputs: Tensor | None) -> Normal:
         """z (..., latent), inputs (..., input) or None -> Normal over (..., latent)."""
+        z = z.clamp(-REACH, REACH)
         joined = z
         if self.input_dim:
             drive = z.new_zeros(self.input_dim) if inputs is None else inputs
