@@ -573,6 +573,7 @@ class FittedModel:
         given: Sequence[str] | None = None,
         per_modality: bool = False,
         pooled: bool = True,
+        aligned: bool = False,
     ) -> xr.DataArray:
         """What the state is and does over each unit of time, for use elsewhere.
 
@@ -597,6 +598,9 @@ class FittedModel:
             given: modalities used; all the model knows when left out.
             per_modality: the embedding given each of them alone.
             pooled: False gives a window's or epoch's posterior mean step by step.
+            aligned: True gives a window's or epoch's unit vector, as contrastive recipes
+                ("sleepfm") compare them: with per_modality, the dot product of two modalities'
+                says how far they go together, and the nearest of others' is what they retrieve.
 
         Returns:
             (unit, feature), with per_modality (unit, modality, feature) in which a modality that
@@ -605,7 +609,8 @@ class FittedModel:
 
         Raises:
             ModalityError: a modality the model was not fitted with.
-            ArgumentError: another unit, or sequences of units that are not of one length.
+            ArgumentError: another unit, sequences or unit vectors of other units than windows and
+                epochs, or unit vectors of a model that has none.
             LabelError: beats of a record that has neither marked beats nor an ECG.
             UnitError: a modality in units that training's cannot be converted to.
             InputError: inputs, none of which the model knows.
@@ -613,7 +618,7 @@ class FittedModel:
         Warns:
             UserWarning: records that have none of the given: their rows are the prior's.
         """
-        form, given = Form(unit, per_modality, pooled), self._signals(given)
+        form, given = Form(unit, per_modality, pooled, aligned), self._signals(given)
         # Each modality alone: one that a record lacks is NaN, and no prior.
         records = self._asked(data, () if per_modality else given)
         # A generator: a cohort's records are prepared one at a time.

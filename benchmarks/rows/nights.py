@@ -88,7 +88,7 @@ def _retrieve(fit: FittedModel, test: lp.Cohort, seed: int, row: dict[str, Tally
         q = fit.model.guide_of(evidence, single_view(evidence.present()).keep)
         head = fit.model.alignment
         assert head is not None
-        found.append(head(q).view(len(spec.sensors), len(batch), -1))
+        found.append(head(q.mean).view(len(spec.sensors), len(batch), -1))
         people += batch.subject
     e = torch.cat(found, 1)
     hits = []

@@ -37,14 +37,17 @@ class Form:
         unit: what a row stands for.
         per_modality: given each modality alone, along a dimension of its own.
         pooled: figures of each unit; else its posterior mean step by step.
+        aligned: in place of the figures, the unit vector that contrastive terms compare.
 
     Raises:
-        ArgumentError: a unit that there is not, or sequences of another unit than SEQUENCES.
+        ArgumentError: a unit that there is not, or sequences or unit vectors of another unit than
+            SEQUENCES.
     """
 
     unit: Unit = "window"
     per_modality: bool = False
     pooled: bool = True
+    aligned: bool = False
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
@@ -53,9 +56,14 @@ class Form:
                 f"pooled=False gives a {' or an '.join(SEQUENCES)} step by step, all of one "
                 f"length; got unit={self.unit!r}. Take unit='patch', which is a row a step."
             )
+        if self.aligned and (self.unit not in SEQUENCES or not self.pooled):
+            raise ArgumentError(
+                f"aligned=True gives a unit vector a {' or '.join(SEQUENCES)}; got "
+                f"unit={self.unit!r}, pooled={self.pooled}. Take unit='window'."
+            )
 
     def features(self, latent_dim: int, rate_hz: float) -> list[str]:
-        """The names of a row's features, in their order.
+        """The names of a row's figures, in their order.
 
         Args:
             latent_dim: size of z.
@@ -88,8 +96,14 @@ def embed_records(
         See `FittedModel.embed`.
 
     Raises:
-        ArgumentError: a sequence asked of a record shorter than its unit.
+        ArgumentError: a sequence asked of a record shorter than its unit, or unit vectors of a
+            model without any.
     """
+    if form.aligned and model.alignment is None:
+        raise ArgumentError(
+            "unit vectors are of a model that was taught to compare them; this one has none. Fit "
+            "with recipe='sleepfm', say, or take aligned=False."
+        )
     rows, subjects, names, starts, stops = [], [], [], [], []
     for record, spans in records:
         rows.append(_rows(model, record, spans, given, window_s, form))
@@ -148,6 +162,8 @@ def _rows(
     """Rows of one recording, (unit, ...) as `_layout` says."""
 
     def embedded(names: Sequence[str]) -> Array:
+        if form.aligned:
+            return _unit_vectors(model, record, spans, names, window_s)
         if form.pooled:
             return unit_features(model, record, spans, names, window_s, form.unit)
         return _sequences(model, record, spans, names, window_s, form.unit)
@@ -166,14 +182,32 @@ def _layout(
     """Dimensions after the unit, and their coordinates."""
     latents = range(model.spec.latent_dim)
     dims: tuple[str, ...] = ("feature",)
-    coords: dict[str, list[str] | range] = {
-        "feature": form.features(model.spec.latent_dim, model.spec.state_rate_hz)
-    }
+    if form.aligned:
+        names = [f"aligned_{k}" for k in range(model.spec.align_dim)]
+    else:
+        names = form.features(model.spec.latent_dim, model.spec.state_rate_hz)
+    coords: dict[str, list[str] | range] = {"feature": names}
     if not form.pooled:
         dims, coords = ("step", "latent"), {"latent": latents}
     if form.per_modality:
         dims, coords = ("modality", *dims), {**coords, "modality": list(given)}
     return dims, coords
+
+
+@torch.no_grad()
+def _unit_vectors(
+    model: StateSpaceModel,
+    record: PreparedRecord,
+    spans: Spans,
+    given: Sequence[str],
+    window_s: float,
+) -> Array:
+    """Where contrastive terms see each unit, (unit, feature)."""
+    head = model.alignment
+    assert head is not None
+    mean = paths_of(model, record, given, window_s).moments()[0]
+    parts = spans.steps(len(mean), model.spec.state_rate_hz)
+    return torch.cat([head(mean[None, part]) for part in parts]).numpy()
 
 
 def _sequences(

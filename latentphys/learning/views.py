@@ -232,6 +232,9 @@ def of_modality(share: float | Mapping[str, float], modality: str) -> float:
 class Masking:
     """What a masked view hides, each modality for itself.
 
+    Beside a hidden span a sensor is silent for as long as its evidence looks (`model.reach`):
+    where a span is not several times longer, far less than 1 - ratio of the time speaks.
+
     Attributes:
         ratio: share of a modality's time that is hidden; a figure for all, or modality -> share,
             "" -> that of the others.

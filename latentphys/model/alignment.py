@@ -53,16 +53,16 @@ class AlignmentHead(nn.Module):
         share = math.log(AT_FIRST) / math.log(MOST_SCALE)
         self.scale_logit = nn.Parameter(torch.tensor(math.log(share / (1.0 - share)) / HASTE))
 
-    def forward(self, q: GaussMarkov, present: Tensor | None = None) -> Tensor:
-        """q over (row,) windows -> e, (row, size).
+    def forward(self, path: Tensor, present: Tensor | None = None) -> Tensor:
+        """Posterior means (row, step, latent) -> e, (row, size).
 
         Args:
-            q: of windows.
+            path: of windows.
             present: (row,) bool, the windows of which anything was observed, which in training
                 move the averages; all when left out.
         """
-        mean = q.mean.mean(-2)
-        swing = 0.5 * torch.log(q.mean.var(-2, correction=0) + TINY)
+        mean = path.mean(-2)
+        swing = 0.5 * torch.log(path.var(-2, correction=0) + TINY)
         figures = torch.cat([mean, swing], dim=-1)
         if self.training:
             self._follow(figures.detach() if present is None else figures.detach()[present])

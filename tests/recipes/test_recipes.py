@@ -14,7 +14,7 @@ from latentphys.learning.objective import Objective
 from latentphys.preparation.preprocessing import SignalPlan
 from latentphys.recipes.catalogue import RECIPES, Recipe, recipe
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import FitError
+from latentphys.recordings.errors import ArgumentError, FitError
 from latentphys.recordings.night import simulate_night
 from latentphys.recordings.simulation import simulate
 
@@ -58,6 +58,32 @@ def test_a_recipe_trains_is_saved_and_loaded_and_imputes(name: str, tmp_path: Pa
     assert np.isfinite(answers[0]["mean"].values).all()
     np.testing.assert_array_equal(answers[0]["draws"].values, answers[1]["draws"].values)
     assert np.isfinite(fitted.embed(cohort, unit="record").values).all()
+
+
+def test_a_contrast_gives_its_unit_vectors() -> None:
+    chosen = recipe("sleepfm", model={**SMALL, "align_dim": 4}, batch_size=2, window_s=4.0)
+    cohort = _cohort("sleepfm")
+    fitted = fit(cohort, steps=2, recipe=chosen, held_out=0.0, progress=False)
+    lacking = cohort[0].drop("eog")
+    e = fitted.embed(lacking, "window", per_modality=True, aligned=True)
+    assert e.dims == ("window", "modality", "feature")
+    assert e.feature.values.tolist() == ["aligned_0", "aligned_1", "aligned_2", "aligned_3"]
+    assert e.sel(modality="eog").isnull().all()
+    np.testing.assert_allclose((e.sel(modality=["eeg", "ecg"]) ** 2).sum("feature"), 1.0, rtol=1e-5)
+    # The head is of what is embedded otherwise: mean and log swing, as training standardised them.
+    plain = fitted.embed(lacking, "window", given=["eeg"]).values[:, : 4 * SMALL["latent_dim"]]
+    mean, _, swing, _ = np.split(plain, 4, axis=1)
+    head = fitted.model.alignment
+    assert head is not None
+    s = (np.concatenate([mean, swing], axis=1) - head.centre.numpy()) / head.spread.numpy()
+    told = s @ head.project.weight.detach().numpy().T
+    told /= np.linalg.norm(told, axis=1, keepdims=True)
+    np.testing.assert_allclose(e.sel(modality="eeg"), told, atol=0.02)
+    with pytest.raises(ArgumentError, match="a window or epoch"):
+        fitted.embed(lacking, "record", aligned=True)
+    plain_model = fit(cohort, steps=1, recipe=recipe("dmm", model=SMALL), progress=False)
+    with pytest.raises(ArgumentError, match="this one has none"):
+        plain_model.embed(lacking, aligned=True)
 
 
 def test_a_contrast_of_one_sensor_is_refused() -> None:
