@@ -412,12 +412,12 @@ def _partial_view(
     )
 
 
-def _directions(seen: _Seen, name: str, scores: dict[str, Tensor]) -> dict[str, list[float]]:
+def _directions(seen: _Seen, looked: str, scores: dict[str, Tensor]) -> dict[str, list[float]]:
     """ "sources>target" -> the scores of a view's rows that asked it.
 
     A sensor of which a part is hidden is a source of itself too.
     """
-    view, names = seen.views[name], list(seen.evidence.sensors)
+    view, names = seen.views[looked], list(seen.evidence.sensors)
     asked = view.target.clone() if view.target.dim() == 2 else view.target.any(-1)
     if view.gaps:
         nothing = asked.new_zeros(len(seen.batch))
