@@ -226,10 +226,9 @@ def test_what_cannot_be_inspected_is_refused(tiny_fit: FittedModel, tiny_cohort:
 
 def test_paths_that_run_away_are_said(tiny_fit: FittedModel) -> None:
     away = copy.deepcopy(tiny_fit.model)
+    away.transition = LinearTransition(6)
     with torch.no_grad():
         away.transition.linear.weight.copy_(1.02 * torch.eye(6))
-        away.transition.gate.weight.zero_()
-        away.transition.gate.bias.fill_(-20.0)
     with pytest.warns(UserWarning, match="run away within 60 s.*near 1. Give fit.inspect a cohort"):
         replace(tiny_fit, model=away).inspect()
     with torch.no_grad():
