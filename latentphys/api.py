@@ -15,7 +15,6 @@ import torch
 
 from latentphys.fitted import FittedModel, software, summary_of
 from latentphys.inference.answers import learn_answers
-from latentphys.inference.doors import seed_number
 from latentphys.learning.objective import BLOCKS_S, RECONSTRUCTING, Objective
 from latentphys.learning.resuming import Checkpoint, Kept, content_of
 from latentphys.learning.specification import sensors_of, text_spec
@@ -38,7 +37,7 @@ from latentphys.preparation.tokens import ReadingPreparation, TextReader
 from latentphys.preparation.windows import tile
 from latentphys.recipes.catalogue import RECIPES, Recipe
 from latentphys.recipes.catalogue import recipe as named_recipe
-from latentphys.recordings.arguments import number_between, whole_number
+from latentphys.recordings.arguments import number_between, seed_number, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, FitError, closest, listed
 from latentphys.recordings.lazy import LazyRecord
@@ -203,7 +202,7 @@ def _check_window(recipe: Recipe) -> None:
     """
     clock = recipe.state_rate_hz
     steps = max(1, round(max(BLOCKS_S) * clock)) if recipe.objective.block > 0 else 1
-    if max(1, round(recipe.window_s * clock)) < steps:
+    if recipe.window_steps < steps:
         raise FitError(
             f"a training window holds {steps} steps of the state or more, {steps / clock:g} s at "
             f"{clock:g} Hz, as long as a block whose mean recipe {recipe.name!r} scores; got "
@@ -315,7 +314,7 @@ def _stream(
     return WindowLoader(
         records,
         (*spec.sensors, *spec.texts),
-        max(1, round(recipe.window_s * recipe.state_rate_hz)),
+        recipe.window_steps,
         recipe.state_rate_hz,
         recipe.batch_size,
         seed,

@@ -13,12 +13,7 @@ from typing import Any, Literal, overload
 import xarray as xr
 
 from latentphys.inference.answers import Answers, Prior, answer_record, describe_record
-from latentphys.inference.doors import (
-    check_cohort,
-    check_list,
-    seed_number,
-    warn_of_unheard,
-)
+from latentphys.inference.doors import check_cohort, check_list, warn_of_unheard
 from latentphys.inference.embedding import Form, embed_records
 from latentphys.inference.imputation import (
     Question,
@@ -44,7 +39,7 @@ from latentphys.preparation.preprocessing import (
     units_of_channels,
 )
 from latentphys.preparation.spans import Spans, Unit, spans_of
-from latentphys.recordings.arguments import number_between, whole_number
+from latentphys.recordings.arguments import number_between, seed_number, whole_number
 from latentphys.recordings.beside import check_folder
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (

@@ -8,7 +8,6 @@ from typing import Any
 
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.windows import observed
-from latentphys.recordings.arguments import whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import (
     ArgumentError,
@@ -18,20 +17,6 @@ from latentphys.recordings.errors import (
 )
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.record import Record
-
-SEEDS = 2**63  # what torch's generators take
-
-
-def seed_number(seed: Any, error: type[LatentphysError] = ArgumentError) -> int:
-    """The seed as an int.
-
-    Raises:
-        LatentphysError: not a whole number from 0 up to, but not, `SEEDS`; of the class `error`.
-    """
-    seed = whole_number("seed", seed, 0, "Choose 0, say.", error)
-    if seed >= SEEDS:
-        raise error(f"seed is a whole number below 2**63, got {seed}. Choose 0, say.")
-    return seed
 
 
 def check_cohort(cohort: Any, rule: str) -> None:

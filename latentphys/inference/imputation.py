@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Normal
 
-from latentphys.inference.doors import heard, seed_number
+from latentphys.inference.doors import heard
 from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
 from latentphys.model.emissions import PatchEmission
@@ -22,7 +22,7 @@ from latentphys.model.statespace import Emission, StateSpaceModel
 from latentphys.preparation.batch import places
 from latentphys.preparation.frames import PixelGrid, as_frames
 from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal, Scale
-from latentphys.recordings.arguments import number_between, whole_number
+from latentphys.recordings.arguments import number_between, seed_number, whole_number
 from latentphys.recordings.errors import ArgumentError, ModalityError, closest
 from latentphys.recordings.units import conversion, quantity_of
 
@@ -135,7 +135,7 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
     draws, emission = int(question.draws), model.emission(question.target)
     generator = torch.Generator().manual_seed(int(question.seed))
     paths = paths_of(model, record, question.given, question.window_s)
-    if question.target in paths.nuisance:
+    if question.channels is not None and question.target in paths.nuisance:
         q = _by_channel(paths.nuisance[question.target], own.channels, signal.channels)
         paths = replace(paths, nuisance={question.target: q})
     answer = _Answer.around(_before_decoding(model, question, signal))
@@ -334,8 +334,7 @@ def _of_channels(
             )
     shape = (len(asked), signal.values.shape[1])
     values, scale = np.full(shape, np.nan, np.float32), Scale(*np.ones((2, len(asked))))
-    own = [k for k, name in enumerate(asked) if name in signal.channels]
-    at = [signal.channels.index(asked[k]) for k in own]
+    own, at = _shared(asked, signal.channels)
     values[own] = signal.values[at]
     scale.location[own], scale.scale[own] = signal.scale.location[at], signal.scale.scale[at]
     return replace(signal, values=values, channels=asked, scale=scale)
@@ -344,10 +343,15 @@ def _of_channels(
 def _by_channel(q: Normal, told: tuple[str, ...], asked: tuple[str, ...]) -> Normal:
     """q(eps) of the channels asked for, over (channel, nuisance): the prior's of those not told."""
     loc, scale = torch.zeros(len(asked), q.loc.shape[-1]), torch.ones(len(asked), q.loc.shape[-1])
-    known = [k for k, name in enumerate(asked) if name in told]
-    at = [told.index(asked[k]) for k in known]
+    known, at = _shared(asked, told)
     loc[known], scale[known] = q.loc[at], q.scale[at]
     return Normal(loc, scale, validate_args=False)
+
+
+def _shared(asked: tuple[str, ...], have: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Where the names that both hold stand among those asked for, and among those there are."""
+    both = [k for k, name in enumerate(asked) if name in have]
+    return both, [have.index(asked[k]) for k in both]
 
 
 def _scaled(

@@ -367,7 +367,7 @@ def _align(seen: _Seen) -> Tensor:
             "has none. Give it an align_dim, 128 say, or take alignment='posterior'."
         )
     compare = {"leave_one_out": contrastive.leave_one_out, "pairwise": contrastive.pairwise}
-    embedded = head(q.mean, present.t().flatten()).view(shape)
+    embedded = head(q.mean, seen.views["single"].keep.any(-1)).view(shape)
     loss = compare[seen.objective.alignment](embedded, present, head.scale)
     return loss / terms.seconds(seen.batch)
 

@@ -94,6 +94,11 @@ class Recipe:
                     )
 
     @property
+    def window_steps(self) -> int:
+        """State steps of a training window."""
+        return max(1, round(self.window_s * self.state_rate_hz))
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """The default plans with the recipe's own."""
         return Preprocessing({**DEFAULT_PLANS, **self.plans})

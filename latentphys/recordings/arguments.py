@@ -36,6 +36,30 @@ def whole_number(
     return int(number)
 
 
+def seed_number(
+    seed: Any,
+    error: type[LatentphysError] = ArgumentError,
+    *,
+    bits: int = 63,
+    remedy: str = "Choose 0, say.",
+) -> int:
+    """The seed as an int.
+
+    Args:
+        seed: what was given.
+        error: what to raise.
+        bits: those that a generator takes: torch's 63, NumPy's older one 32.
+        remedy: a sentence on what to give instead.
+
+    Raises:
+        LatentphysError: not a whole number from 0 up of so many bits; of the class `error`.
+    """
+    seed = whole_number("seed", seed, 0, remedy, error)
+    if seed >= 2**bits:
+        raise error(f"seed is a whole number below 2**{bits}, got {seed}. {remedy}")
+    return seed
+
+
 def number_between(
     name: str,
     value: Any,

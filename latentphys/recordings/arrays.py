@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from latentphys.recordings.errors import RateError
 
-_LEAST_EVEN = 10  # a few values an hour apart are no rate
+LEAST_EVEN = 10  # times: a few values an hour apart are no rate
 _LATEST_S = 1e8  # three years; no recording waits so long for its first sample
 
 
@@ -121,7 +121,7 @@ def rate_or_times(rate: float | ArrayLike, name: str) -> float | ArrayLike:
     Raises:
         RateError: as `seconds_of`.
     """
-    if np.ndim(rate) != 1 or np.size(rate) < _LEAST_EVEN:
+    if np.ndim(rate) != 1 or np.size(rate) < LEAST_EVEN:
         return rate
     times = seconds_of(rate, name)
     found = even_rate(times)

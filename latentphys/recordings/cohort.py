@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from latentphys.recordings.arguments import names_in, number_between, whole_number
+from latentphys.recordings.arguments import names_in, number_between, seed_number
 from latentphys.recordings.digests import digest_of
 from latentphys.recordings.embeddings import Embedding, Encoder
 from latentphys.recordings.errors import CohortError, ModalityError, SplitError, closest, listed
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # Enough for a plot, a slider and a repeated look; training holds its own prepared copies.
 _HELD_RECORDS = 8
-_SEEDS = 2.0**32  # of NumPy's generator
 
 
 class Cohort:
@@ -433,10 +432,7 @@ def check_seed(seed: int) -> int:
     Raises:
         SplitError: it is none.
     """
-    remedy = "It says which split; 0 is usual."
-    whole = whole_number("seed", seed, 0, remedy, SplitError)
-    number_between("seed", whole, 0.0, _SEEDS, remedy, inclusive=True, error=SplitError)
-    return whole
+    return seed_number(seed, SplitError, bits=32, remedy="It says which split; 0 is usual.")
 
 
 def _warn_of_spellings(modalities: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from latentphys.recordings.arrays import even_rate
+from latentphys.recordings.arrays import LEAST_EVEN, even_rate
 from latentphys.recordings.errors import LatentphysError, RateError, ReadError, listed
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.listing import files_of, folder_of, names_of, stem_of, subject_in
@@ -44,7 +44,6 @@ _RATE = re.compile(r"(?:^|[^\d.])(\d+(?:\.\d+)?)\s*hz(?![a-z])", re.IGNORECASE)
 # "ECG (mV)", "ecg [uV]"
 _UNITS = re.compile(r"^(.*\S)\s*[\[(]([^\])]{1,10})[\])]$")
 _PROBED = 100
-_LEAST_ROWS = 10  # fewer are even by chance
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def is_recording(file: Path) -> bool:
             times = _times(head[column], column, file) if column and len(head) else np.zeros(0)
     except LatentphysError:
         return False
-    return times.size >= _LEAST_ROWS and not np.isnan(even_rate(times))
+    return times.size >= LEAST_EVEN and not np.isnan(even_rate(times))
 
 
 def list_csv(path: Path, modalities: Mapping[str, str]) -> list[LazyRecord]:

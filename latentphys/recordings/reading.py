@@ -129,10 +129,12 @@ def _warn_of_others(place: Path, format_: str) -> None:
     """Says which recordings of a folder are left out because they are of other formats."""
     others: dict[str, Path] = {}
     for file in _files_below(place) if place.is_dir() else ():
-        known = next((reader for reader in READERS if reader[1](file)), None)
         header = file.with_suffix(".hea")
         # What a WFDB header describes may look like a file of another format, and is none.
-        if known is None or (header != file and header.is_file()):
+        if header != file and header.is_file():
+            continue
+        known = next((reader for reader in READERS if reader[1](file)), None)
+        if known is None:
             continue
         name, _, listing = known
         if name != format_ and name not in others and _holds_a_recording(file, listing):

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentphys.inference.doors import seed_number
 from latentphys.learning.finetuning import (
     ADAPTS,
     Adapt,
@@ -27,7 +26,7 @@ from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.mapped import prepared
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.spans import Unit
-from latentphys.recordings.arguments import number_between, whole_number
+from latentphys.recordings.arguments import number_between, seed_number, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, LabelError, SplitError, listed
 from latentphys.trust.held_out import Fitted

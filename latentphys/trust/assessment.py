@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from latentphys.inference.doors import check_cohort, seed_number
+from latentphys.inference.doors import check_cohort
 from latentphys.learning.units import Units, outputs_of
 from latentphys.preparation.mapped import prepared
+from latentphys.recordings.arguments import seed_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import LabelError, ModalityError, listed
 from latentphys.trust.adapting import survival_times

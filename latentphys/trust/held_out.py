@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentphys.inference.doors import check_cohort, seed_number
+from latentphys.inference.doors import check_cohort
 from latentphys.inference.imputation import Question
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.recordings.arguments import whole_number
+from latentphys.recordings.arguments import seed_number, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, SplitError, listed
 from latentphys.recordings.record import Record

@@ -15,12 +15,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from latentphys.inference.doors import seed_number
 from latentphys.inference.embedding import unit_features
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.spans import Spans, Unit, check_unit, spans_of
-from latentphys.recordings.arguments import whole_number
+from latentphys.recordings.arguments import seed_number, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, LabelError, SplitError, listed
 from latentphys.trust.decisions import (

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latentphys.inference.doors import check_cohort, seed_number
-from latentphys.recordings.arguments import whole_number
+from latentphys.inference.doors import check_cohort
+from latentphys.recordings.arguments import seed_number, whole_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, listed
 from latentphys.recordings.record import Record

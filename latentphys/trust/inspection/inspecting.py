@@ -11,7 +11,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from latentphys.inference.doors import check_cohort, seed_number
+from latentphys.inference.doors import check_cohort
+from latentphys.recordings.arguments import seed_number
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import CohortError, FitError, listed
 from latentphys.trust.audits.case import Case
