@@ -611,3 +611,17 @@ def test_the_score_of_blocks_is_taken_off_what_is_told(
     torch.testing.assert_close(scores[1].loss, expected.mean())
     with pytest.raises(FitError, match="an even number from 4"):
         Objective(block=1.0, draws=2)
+
+
+def test_a_gap_is_scored_in_the_first_look_at_its_window(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    model, batch = make_model(), make_batch(windows=4)
+    present, gap = torch.ones(8, 3, dtype=torch.bool), torch.zeros_like(batch.mask["ecg"][:, :, :1])
+    gap[:, :3] = True
+    view = View(keep=present, target=~present, gaps={"ecg": gap})
+    evidence = model.evidence(batch)
+    q = model.guide_of(evidence).window(torch.arange(4).repeat(2))
+    score = terms.cross(model, batch, evidence, view, q)["ecg"]
+    assert (score[:4] != 0).all()
+    assert (score[4:] == 0).all()
