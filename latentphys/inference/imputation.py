@@ -26,8 +26,8 @@ from latentphys.recordings.arguments import number_between, seed_number, whole_n
 from latentphys.recordings.errors import ArgumentError, ModalityError, closest
 from latentphys.recordings.units import conversion, quantity_of
 
-# Steps decoded at a time: all draws of them stay in the processor's cache.
-STEPS_A_CHUNK, SAMPLES_A_STEP = 100, 16
+# Decoded at a time: all draws of all channels of so few steps stay in the processor's cache.
+STEPS_A_CHUNK, VALUES_A_CHUNK = 100, 250_000
 Scaling = Literal["own", "training"]
 
 
@@ -176,7 +176,7 @@ def decode(
     names = model.encoder(modality).name_index([signal.channels])
     lag = _lag(paths, modality, draws, generator)
     margin = 0 if lag is None else math.ceil(float(lag.abs().max())) + 2
-    length = max(1, STEPS_A_CHUNK // -(-signal.pixels // SAMPLES_A_STEP))
+    length = _steps_at_a_time(model, signal, draws)
     for first, z, before, after in _with_margin(paths.chunks(draws, generator), margin):
         for part in range(before, z.shape[1] - after, length):
             stop = min(part + length, z.shape[1] - after)
@@ -192,6 +192,11 @@ def decode(
                 loc[:, 0, inner].permute(0, 2, 1, 3)[..., exists],
                 scale[:, 0, inner].permute(0, 2, 1, 3)[..., exists],
             )
+
+
+def _steps_at_a_time(model: StateSpaceModel, signal: PreparedSignal, draws: int) -> int:
+    a_step = signal.rate_hz / model.spec.state_rate_hz * len(signal.channels) * signal.pixels
+    return min(STEPS_A_CHUNK, max(1, int(VALUES_A_CHUNK / max(a_step * draws, 1.0))))
 
 
 def _lag(paths: Paths, modality: str, draws: int, generator: torch.Generator) -> Tensor | None:

@@ -184,7 +184,9 @@ def score_breathing(
 def standardised(values: xr.DataArray, record: PreparedRecord, modality: str) -> Array:
     """An imputed array (..., channel, time) on the scale of the prepared signal."""
     scale = record.signals[modality].scale
-    return np.asarray((values.values - scale.location[:, None]) / scale.scale[:, None])
+    out = values.values - scale.location[:, None].astype(values.dtype)
+    out /= scale.scale[:, None]
+    return out
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:

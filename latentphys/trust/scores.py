@@ -213,22 +213,29 @@ def score_imputation(
     Raises:
         ValueError: shapes do not fit.
     """
-    truth, draws = _array(truth), _array(draws)
+    truth, draws = _array(truth), np.asarray(draws)
     if draws.shape[1:] != truth.shape or len(draws) < 2:
         raise ValueError(
             f"draws must be (sample, *truth's shape) with two samples or more; got "
             f"{draws.shape} for a truth of {truth.shape}. Put the sample axis first."
         )
-    middle = draws.mean(axis=0) if mean is None else _array(mean)
+    middle = draws.mean(axis=0, dtype=np.float64) if mean is None else _array(mean)
     if middle.shape != truth.shape:
         raise ValueError(
             f"a mean has the truth's shape {truth.shape}; got {middle.shape}. Leave it out to take "
             "the draws' mean."
         )
-    lower, upper = central_interval(draws, level)
+    # A channel at a time: sorted copies of all would be several times the draws' own memory.
+    channels = zip(
+        truth.reshape(-1, truth.shape[-1]),
+        np.moveaxis(draws.reshape(len(draws), -1, truth.shape[-1]), 1, 0),
+        strict=True,
+    )
+    each = [(crps(x, own), *central_interval(own, level), pit(x, own)) for x, own in channels]
+    score, lower, upper, rank = (np.reshape(part, truth.shape) for part in zip(*each, strict=True))
     scores = _point_scores(truth, middle, window_samples)
-    scores |= _spread_scores(truth, crps(truth, draws), lower, upper)
-    return scores | {"pit_distance": pit_distance(pit(truth, draws))}
+    scores |= _spread_scores(truth, score, lower, upper)
+    return scores | {"pit_distance": pit_distance(rank)}
 
 
 def score_normal(

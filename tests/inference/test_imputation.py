@@ -13,11 +13,14 @@ import xarray as xr
 
 from latentphys.fitted import FittedModel
 from latentphys.inference.imputation import (
+    VALUES_A_CHUNK,
     Question,
     _Answer,
     _before_decoding,
+    decode,
     impute_record,
 )
+from latentphys.inference.paths import paths_of
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.kalman import LinearGaussian, kalman_filter, rts_smoother
 from latentphys.model.noise import ColouredNoise
@@ -65,6 +68,24 @@ def test_labels_units_and_times_are_the_sensors_own(imputed: xr.Dataset, record:
     assert imputed.attrs["rate_hz"] == 125.0
     assert imputed.attrs["scaling"] == "own"
     assert imputed.attrs["sample_dims"] == "sample"
+
+
+def test_what_is_decoded_at_once_is_bounded_for_many_channels_and_draws_too(
+    tiny_fit: FittedModel, record: Record
+) -> None:
+    prepared = tiny_fit.prepared(record)
+    signal, many = prepared.signals["ppg"], 40
+    wide = replace(
+        signal,
+        values=np.repeat(signal.values, many, axis=0),
+        channels=tuple(f"lead {k}" for k in range(many)),
+    )
+    paths = paths_of(tiny_fit.model, prepared, ("ecg",), tiny_fit.window_s)
+    generator = torch.Generator().manual_seed(0)
+    parts = list(decode(tiny_fit.model, "ppg", paths, wide, 200, generator))
+    assert max(loc.numel() for _, loc, _ in parts) <= VALUES_A_CHUNK
+    samples = np.concatenate([sample for sample, _, _ in parts])
+    np.testing.assert_array_equal(samples, np.arange(signal.values.shape[1]))
 
 
 def test_every_lead_is_imputed(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:

@@ -81,14 +81,19 @@ def test_it_is_saved_whole(lagging: FittedModel, tiny_cohort: Cohort, tmp_path: 
     assert x.identical(y)
 
 
+@pytest.mark.parametrize(("limit", "most"), [("STEPS_A_CHUNK", 7), ("VALUES_A_CHUNK", 300)])
 def test_where_stretches_part_does_not_show(
-    lagging: FittedModel, tiny_cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+    lagging: FittedModel,
+    tiny_cohort: Cohort,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    most: int,
 ) -> None:
     def asked() -> np.ndarray:
         return np.asarray(lagging.impute(tiny_cohort[0], "ppg", draws=4)["mean"].values)
 
     whole = asked()
-    monkeypatch.setattr(imputation, "STEPS_A_CHUNK", 7)
+    monkeypatch.setattr(imputation, limit, most)
     monkeypatch.setattr(paths, "STEPS_AT_A_TIME", 100)
     np.testing.assert_allclose(asked(), whole, rtol=0, atol=2e-5)
 

@@ -127,6 +127,20 @@ def test_score_imputation_agrees_with_the_normal_it_was_drawn_from(
     assert exact["coverage"] == pytest.approx(0.9, abs=0.03)
 
 
+def test_scores_of_many_channels_are_those_of_all_their_samples(
+    holed: tuple[np.ndarray, np.ndarray],
+) -> None:
+    truth, draws = holed
+    told = score_imputation(truth, draws, level=0.8)
+    lower, upper = central_interval(draws, 0.8)
+    assert told["crps"] == pytest.approx(np.nanmean(crps(truth, draws)), rel=1e-12)
+    assert told["coverage"] == coverage(truth, lower, upper)
+    assert told["width"] == pytest.approx(width(truth, lower, upper), rel=1e-12)
+    assert told["pit_distance"] == pytest.approx(pit_distance(pit(truth, draws)), rel=1e-12)
+    flat = score_imputation(truth[0], draws[:, 0])
+    assert flat == score_imputation(truth[:1], draws[:, :1])
+
+
 def test_scores_do_not_see_what_stands_where_nothing_was_observed(
     holed: tuple[np.ndarray, np.ndarray],
 ) -> None:
