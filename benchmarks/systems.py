@@ -3,8 +3,8 @@
     python benchmarks/systems.py [--data DIR] [--only sounds,nights,...] [--seeds 3] [--steps N]
 
 Every figure is of people the model has not seen, with a 95 % interval over resampled people. Rows
-sounds, nights and privates are of simulated people; features, drops and chords need --data, and
-features needs hmmlearn (`pip install ".[benchmarks]"`).
+sounds, nights and privates are of simulated people; features, drops, arithmetic and chords need
+--data, and features needs hmmlearn (`pip install ".[benchmarks]"`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from rows import chords, drops, nights, privates, sounds
+from rows import arithmetic, chords, drops, nights, privates, sounds
 from rows.tally import table
 
 STEPS = {
@@ -27,9 +27,10 @@ STEPS = {
     "features": 300,
     "drops": 400,
     "privates": 150,
+    "arithmetic": 150,
     "chords": 33_000,
 }
-REAL = ("features", "drops", "chords")
+REAL = ("features", "drops", "arithmetic", "chords")
 SIMULATED = {"sounds": sounds, "nights": nights, "privates": privates}
 
 
@@ -54,6 +55,8 @@ def main() -> None:
             rows = nights.run_features(options.data / "sleep_edf_features", options.seeds, steps)
         elif name == "drops":
             rows = drops.run(options.data / "bidmc", options.seeds, steps)
+        elif name == "arithmetic":
+            rows = arithmetic.run(options.data / "eegmat", options.seeds, steps)
         elif name == "chords":
             rows = chords.run(options.seeds, steps)
         else:
