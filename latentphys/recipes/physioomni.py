@@ -12,6 +12,9 @@ numbers to the state, and it has no part in them, so neither teaches the other. 
 moving averages (.99) and hold 256 codes where the paper's hold 8192. Beside the codes the state
 tells the hidden samples themselves, L_mask; it is shared and private too, independent under p(z).
 
+Parts are hidden for eight seconds: at four steps a second what is hidden is so for a second to
+either side of it too, and spans of two seconds would leave a third of what the ratios say.
+
 Source:
     Jiang et al. (2025), Towards robust multimodal physiological foundation models.
 """
@@ -30,7 +33,9 @@ RECIPE = Recipe(
         mask=1.0,
         codes=1.0,
         masking=Masking(
-            ratio={"eeg": 0.5, "ecg": 0.7, "eog": 0.7, "emg": 0.5, "": 0.5}, modality=0.2
+            ratio={"eeg": 0.5, "ecg": 0.7, "eog": 0.7, "emg": 0.5, "": 0.5},
+            span_s=8.0,
+            modality=0.2,
         ),
     ),
     state_rate_hz=4.0,
