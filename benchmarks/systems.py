@@ -27,7 +27,7 @@ STEPS = {
     "features": 300,
     "drops": 400,
     "privates": 150,
-    "arithmetic": 150,
+    "arithmetic": 60,
     "chords": 33_000,
 }
 REAL = ("features", "drops", "arithmetic", "chords")

@@ -2,8 +2,8 @@
 
 PhysioOmni's claims (shared and private latents against shared ones, subsets of sensors, a resilient
 probe against a plain one) on recordings of a few people, beside the same network untrained and
-plain figures of the signals as the model takes them. Every person is left out once a seed; each
-sensor, too, is imputed from the other.
+plain figures of the signals as the model takes them. Every person is left out once a seed; a minute
+of each sensor, too, is imputed from the other.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ WAYS = {
     ),
     "statespace": lp.recipe("statespace", window_s=WINDOW_S, state_rate_hz=4.0),
 }
+IMPUTES = (OWN, "statespace")
 Rows = dict[str, dict[str, Tally]]
 Sides = tuple[lp.Cohort, lp.Cohort]
 
@@ -50,9 +51,10 @@ def run(folder: Path, seeds: int, steps: int) -> Rows:
             for name, chosen in WAYS.items():
                 fit = lp.fit(sides[0], recipe=chosen, steps=steps, seed=seed, progress=False)
                 _probe(fit, name, sides, rows)
-                if name != "shared alone, no codes":
+                if name in IMPUTES:
+                    minute = [record.crop(0.0, 60.0) for record in sides[1]]
                     for target, given in (SENSORS, SENSORS[::-1]):
-                        impute(fit, sides[1], target, (given,), rows.setdefault(name, {}))
+                        impute(fit, minute, target, (given,), rows.setdefault(name, {}))
                 if name == OWN:
                     same = replace(fit, model=untrained(fit.model, seed))
                     _probe(same, f"{OWN}, untrained", sides, rows)
