@@ -16,6 +16,7 @@ from latentphys.recipes.catalogue import RECIPES, Recipe, recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, FitError
 from latentphys.recordings.night import simulate_night
+from latentphys.recordings.reading import read
 from latentphys.recordings.simulation import simulate
 
 SMALL = {"latent_dim": 24, "evidence_dim": 8, "widths": (8, 12), "width": 8, "dropout": 0.1}
@@ -193,3 +194,21 @@ def test_a_published_recipe_may_name_sensors_that_these_people_lack() -> None:
     wrong = recipe("dropfuse", objective={"weights": {"cine": 1.0, "egc": 2.0}}, **own)
     with pytest.raises(FitError, match="got 'egc'. Did you mean 'ecg'"):
         fit(people, steps=1, recipe=wrong, progress=False)
+
+
+@pytest.mark.parametrize("name", ["physioomni", "sleepfm"])
+def test_recipes_of_nights_run_unchanged_on_twenty_electrodes_and_an_ecg(
+    name: str, data_root: Path
+) -> None:
+    cohort = read(data_root / "eegmat")
+    records = [record.crop(0.0, 30.0) for record in cohort if record.record.endswith("_2")]
+    made = fit(Cohort(records[:3]), recipe=name, steps=2, progress=False)
+    for given in (None, ["eeg"], ["ecg"]):
+        rows = made.embed(Cohort(records[3:]), unit="window", given=given)
+        assert rows["subject"].values.tolist() == ["Subject03", "Subject04"]
+        assert np.isfinite(rows.values).all()
+    if name == "physioomni":
+        imputed = made.impute(records[3], "eeg", given=["ecg"], draws=4)
+        np.testing.assert_array_equal(imputed.channel, records[3].signals["eeg"].channel)
+        np.testing.assert_array_equal(imputed.time, records[3].signals["eeg"].time)
+        assert (imputed.lower <= imputed.upper).all()
