@@ -13,7 +13,8 @@ moving averages (.99) and hold 256 codes where the paper's hold 8192. Beside the
 tells the hidden samples themselves, L_mask; it is shared and private too, independent under p(z).
 
 Parts are hidden for eight seconds: at four steps a second what is hidden is so for a second to
-either side of it too, and spans of two seconds would leave a third to a half of what the ratios say.
+either side of it too, and spans of two seconds would leave a third to a half of what the ratios
+say.
 
 Source:
     Jiang et al. (2025), Towards robust multimodal physiological foundation models.
