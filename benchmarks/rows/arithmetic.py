@@ -16,29 +16,22 @@ import numpy as np
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from latentphys.preparation.spans import spans_of
+from latentphys.recordings.splits import k_fold
 from latentphys.trust.held_out import untrained
 from latentphys.trust.raw_features import raw_features, side_by_side
+from rows import privates
 from rows.imputed import impute
+from rows.privates import OWN, SHARED, Rows, Sides
 from rows.tally import Labelled, Tally, macro_f1, probe_class
-from rows.windows import embedded, pooled, truths
+from rows.windows import embedded, pooled, teachings, truths
 
 SENSORS = ("eeg", "ecg")
 SUBSETS = (SENSORS, ("eeg",), ("ecg",))
 WINDOW_S = 10.0
-OWN = "physioomni"
 WAYS = {
-    OWN: lp.recipe("physioomni", window_s=WINDOW_S),
-    "shared alone, no codes": lp.recipe(
-        "physioomni",
-        window_s=WINDOW_S,
-        model={"codes": 0, "private_dim": 0},
-        objective={"codes": 0.0},
-    ),
-    "statespace": lp.recipe("statespace", window_s=WINDOW_S, state_rate_hz=4.0),
+    name: replace(privates.WAYS[name], window_s=WINDOW_S) for name in (OWN, SHARED, "statespace")
 }
 IMPUTES = (OWN, "statespace")
-Rows = dict[str, dict[str, Tally]]
-Sides = tuple[lp.Cohort, lp.Cohort]
 
 
 def run(folder: Path, seeds: int, steps: int) -> Rows:
@@ -46,29 +39,19 @@ def run(folder: Path, seeds: int, steps: int) -> Rows:
     whole = lp.read(folder)
     rows: Rows = {}
     for seed in range(seeds):
-        for person in sorted({record.subject for record in whole}):
-            sides = _left_out(whole, person)
+        for split in k_fold(whole, len(whole.subjects)):
+            sides = split.train, split.test
             for name, chosen in WAYS.items():
                 fit = lp.fit(sides[0], recipe=chosen, steps=steps, seed=seed, progress=False)
                 _probe(fit, name, sides, rows)
                 if name in IMPUTES:
-                    minute = [record.crop(0.0, 60.0) for record in sides[1]]
-                    for target, given in (SENSORS, SENSORS[::-1]):
-                        impute(fit, minute, target, (given,), rows.setdefault(name, {}))
+                    _impute(fit, sides[1], rows.setdefault(f"{name}, imputing", {}))
                 if name == OWN:
                     same = replace(fit, model=untrained(fit.model, seed))
-                    _probe(same, f"{OWN}, untrained", sides, rows)
-                    if seed == 0:
-                        _raw_features(fit, sides, rows)
+                    _probe(same, "untrained", sides, rows)
+                if name == OWN and seed == 0:
+                    _raw_features(fit, sides, rows)
     return rows
-
-
-def _left_out(whole: lp.Cohort, person: str) -> Sides:
-    """Everyone else, and one person."""
-    return (
-        lp.Cohort([record for record in whole if record.subject != person]),
-        lp.Cohort([record for record in whole if record.subject == person]),
-    )
 
 
 def _arithmetic(record: lp.Record, start_s: float, stop_s: float) -> float:
@@ -82,12 +65,17 @@ def _probe(fit: FittedModel, name: str, sides: Sides, rows: Rows) -> None:
         truths(x[SENSORS], side, _arithmetic)
         for x, side in zip((learned, asked), sides, strict=True)
     )
-    for probe, heard in {"plain": [SENSORS], "resilient": SUBSETS}.items():
-        taught = pooled(learned, heard, y)
+    for probe, taught in teachings(learned, SUBSETS, y).items():
         row = rows.setdefault(f"{name}, {probe} probe", {})
         for given in SUBSETS:
             tally = row.setdefault("+".join(given), Tally(macro_f1))
             probe_class(taught, pooled(asked, [given], truth), tally)
+
+
+def _impute(fit: FittedModel, left_out: lp.Cohort, row: dict[str, Tally]) -> None:
+    minute = [record.crop(0.0, 60.0) for record in left_out]
+    for target, given in (SENSORS, SENSORS[::-1]):
+        impute(fit, minute, target, (given,), row)
 
 
 def _raw_features(fit: FittedModel, sides: Sides, rows: Rows) -> None:

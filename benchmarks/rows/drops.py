@@ -15,7 +15,7 @@ import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.imputed import impute
 from rows.tally import Tally, explained, probe_number
-from rows.windows import embedded, observed_mean, pooled, truths
+from rows.windows import embedded, observed_mean, pooled, teachings, truths
 
 SENSORS = ("ecg", "ppg", "resp")
 ASKED = {"heart rate": "hr", "breathing rate": "resp_rate"}
@@ -64,8 +64,7 @@ def _probe(
     for label, modality in ASKED.items():
         y = truths(learned[SENSORS], sides[0], observed_mean(modality))
         truth = truths(asked[SENSORS], sides[1], observed_mean(modality))
-        for probe, heard in {"plain": [SENSORS], "resilient": subsets}.items():
-            taught = pooled(learned, heard, y)
+        for probe, taught in teachings(learned, subsets, y).items():
             row = rows.setdefault(f"{name}, {probe} probe", {})
             for missing, given in GIVEN.items():
                 tally = row.setdefault(f"{label}, {missing}", Tally(explained))

@@ -17,20 +17,18 @@ import latentphys as lp
 from latentphys.fitted import FittedModel
 from rows.imputed import impute
 from rows.tally import Tally, count_confusions, macro_f1, probe_class
-from rows.windows import by_window, commonest, embedded, nights_of, pooled, truths
+from rows.windows import by_window, commonest, embedded, nights_of, pooled, teachings, truths
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
 IMPUTED = ("eeg", "eog", "ecg")
 CLOCK_HZ = 4.0
 NO_CODES = {"codes": 0.0}
-OWN = "shared and private"
+OWN, SHARED = "shared and private", "shared alone, no codes"
 WAYS = {
     OWN: lp.recipe("physioomni"),
     "no codes": lp.recipe("physioomni", model={"codes": 0}, objective=NO_CODES),
-    "shared alone, no codes": lp.recipe(
-        "physioomni", model={"codes": 0, "private_dim": 0}, objective=NO_CODES
-    ),
+    SHARED: lp.recipe("physioomni", model={"codes": 0, "private_dim": 0}, objective=NO_CODES),
     "statespace": lp.recipe("statespace", state_rate_hz=CLOCK_HZ, window_s=30.0),
 }
 TUNED = (OWN, "statespace")
@@ -59,8 +57,7 @@ def _probe(name: str, sides: Sides, seen: Seen, seed: int, rows: Rows) -> None:
     learned, asked = seen
     y = truths(learned[SENSORS], sides[0], commonest("stage"))
     truth = truths(asked[SENSORS], sides[1], commonest("stage"))
-    for probe, heard in {"plain": [SENSORS], "resilient": SUBSETS}.items():
-        taught = pooled(learned, heard, y)
+    for probe, taught in teachings(learned, SUBSETS, y).items():
         row = rows.setdefault(f"{name}, {probe} probe", {})
         for size in range(len(SENSORS), 0, -1):
             given = [subset for subset in SUBSETS if len(subset) == size]

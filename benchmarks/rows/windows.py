@@ -92,6 +92,13 @@ def pooled(
     return Labelled(x, np.tile(y, count), people(rows[subsets[0]]) * count)
 
 
+def teachings(
+    rows: Mapping[tuple[str, ...], xr.DataArray], subsets: Sequence[tuple[str, ...]], y: Array
+) -> dict[str, Labelled]:
+    """What a probe is taught with: every sensor, the first of the subsets, or all subsets."""
+    return {"plain": pooled(rows, subsets[:1], y), "resilient": pooled(rows, subsets, y)}
+
+
 def by_window(rows: xr.DataArray, cohort: Cohort, truth: Truth) -> dict[tuple[str, float], float]:
     """(record, start) -> what was true in that window."""
     values = truths(rows, cohort, truth).tolist()
