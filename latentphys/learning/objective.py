@@ -1,7 +1,7 @@
 """One objective over views, as a weighted sum of its terms.
 
 loss = -lambda_elbo * ELBO - lambda_cross * L_cross - lambda_mask * L_mask
-       + lambda_align * L_align + lambda_miss * L_miss + lambda_codes * (L_token - L_code)
+       + lambda_align * L_align + lambda_miss * L_miss + lambda_codes * (L_token, then -L_code)
 
 in nats per second, with L_cross and L_mask less lambda_block * L_block.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from latentphys.learning import contrastive, terms
-from latentphys.learning.code_terms import code_terms
+from latentphys.learning.code_terms import code_terms, token_terms
 from latentphys.learning.text_terms import text_terms, weighed
 from latentphys.learning.views import (
     Gaps,
@@ -158,8 +158,9 @@ class Score:
         loss: scalar.
         by_window: term -> (batch,), nats per second; keys such as "elbo", "x/ecg", "cross/ppg",
             "mask/ecg", "align", "kl_state", "kl_nuisance", "kl_lag", "miss".
-        by_direction: "ecg+resp>ppg" -> nats per second of every window that asked it, of L_cross;
-            of L_mask where there is no L_cross.
+        by_direction: such as "cross/ecg+resp>ppg" and "mask/ecg>ppg" -> nats per second of what
+            is scored, of each window that asked it; "miss/ecg+resp" -> L_miss of each window of
+            which those spoke. A sensor of which a part is hidden is a source of itself too.
         active_units: latent dimensions whose posterior mean varies by more than 0.01.
     """
 
@@ -220,9 +221,9 @@ class _Seen:
         }
         return cls(model, batch, shown, objective, evidence, views, parts)
 
-    def scored(self, view: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Log density of what a view scores, and L_block of it, modality -> (row,)."""
-        scores, blocks = terms.cross_and_blocks(
+    def scored(self, view: str) -> terms.Crossed:
+        """Log density of what a view scores, and L_block of it."""
+        crossed = terms.cross_and_blocks(
             self.model,
             self.batch,
             self.evidence,
@@ -233,7 +234,11 @@ class _Seen:
             BLOCKS_S if self.objective.block > 0 else (),
         )
         weights = self.objective.weights
-        return terms.weighted(scores, weights), terms.weighted(blocks, weights)
+        return replace(
+            crossed,
+            scores=terms.weighted(crossed.scores, weights),
+            blocks=terms.weighted(crossed.blocks, weights),
+        )
 
 
 def score_batch(
@@ -242,6 +247,7 @@ def score_batch(
     objective: Objective,
     generator: torch.Generator,
     kl_weight: float = 1.0,
+    learn_codes: bool = False,
 ) -> Score:
     """Encode once, look several times (all sensors, subsets, masks), and weigh the terms.
 
@@ -251,6 +257,7 @@ def score_batch(
         objective: the terms' weights.
         generator: of views, masks and gaps.
         kl_weight: of the divergences inside the ELBO, less than 1 while they are warmed up.
+        learn_codes: whether codes are learned, L_token, rather than told, L_code.
     """
     seen = _Seen.of(model, batch, objective, generator)
     z = seen.q["full"].rsample()
@@ -260,23 +267,25 @@ def score_batch(
     if objective.elbo > 0:
         total = total - objective.elbo * _bound(seen, z, kl_weight, by_window)
     if objective.cross > 0:
-        crossed, blocks = seen.scored("subset")
-        directions = _directions(seen, "subset", crossed)
-        by_window |= _over_views(crossed, "cross", objective.views)
-        by_window |= _over_views(blocks, "block", objective.views)
-        told = _told(crossed, blocks, objective).view(objective.views, -1).mean(0)
+        crossed = seen.scored("subset")
+        directions |= _directions(seen, "subset", "cross", crossed)
+        by_window |= _over_views(crossed.scores, "cross", objective.views)
+        by_window |= _over_views(crossed.blocks, "block", objective.views)
+        told = _told(seen, "subset", crossed).view(objective.views, -1).mean(0)
         total = total - objective.cross * told
     if objective.miss > 0:
-        by_window["miss"] = _miss(seen, z)
+        missed = _miss(seen, z)
+        directions |= _by_source(seen, missed)
+        by_window["miss"] = missed.view(objective.views, -1).mean(0)
         total = total + objective.miss * by_window["miss"]
     if objective.mask > 0:
-        masked, blocks = seen.scored("masked")
-        by_window |= _over_views(masked, "mask", 1) | _over_views(blocks, "mask_block", 1)
-        if objective.cross == 0:  # else it is the subsets' directions that are told
-            directions = _directions(seen, "masked", masked)
-        total = total - objective.mask * _told(masked, blocks, objective)
+        masked = seen.scored("masked")
+        directions |= _directions(seen, "masked", "mask", masked)
+        by_window |= _over_views(masked.scores, "mask", 1)
+        by_window |= _over_views(masked.blocks, "mask_block", 1)
+        total = total - objective.mask * _told(seen, "masked", masked)
     if objective.codes > 0:
-        total = total + objective.codes * _codes(seen, by_window)
+        total = total + objective.codes * _codes(seen, by_window, learn_codes)
     if objective.align > 0:
         by_window["align"] = _align(seen)
         total = total + objective.align * by_window["align"]
@@ -289,12 +298,14 @@ def score_batch(
     return Score(total.mean(), detached, active, directions)
 
 
-def _told(
-    scores: Mapping[str, Tensor], blocks: Mapping[str, Tensor], objective: Objective
-) -> Tensor:
+def _told(seen: _Seen, looked: str, crossed: terms.Crossed) -> Tensor:
     """L_cross or L_mask less L_block, over all modalities, (row,)."""
-    told = torch.stack(list(scores.values())).sum(0)
-    return told - objective.block * sum(blocks.values(), torch.zeros_like(told))
+    weight, told = seen.views[looked].weight, []
+    for k, (name, score) in enumerate(crossed.scores.items()):
+        if name in crossed.blocks:
+            score = score - seen.objective.block * crossed.blocks[name]
+        told.append(score if weight is None else score * weight[:, k])
+    return torch.stack(told).sum(0)
 
 
 def _over_views(scores: Mapping[str, Tensor], term: str, views: int) -> dict[str, Tensor]:
@@ -328,29 +339,29 @@ def _bound(seen: _Seen, z: Tensor, kl_weight: float, by_window: dict[str, Tensor
 
 
 def _miss(seen: _Seen, z: Tensor) -> Tensor:
-    """L_miss, mean over the window's subset views, (batch,)."""
+    """L_miss of every subset view, (row,)."""
     q_all, path, views = seen.q["full"], z, seen.objective.views
     if seen.objective.teach_only:
         q_all, path = q_all.detach(), z.detach()
     repeated = torch.arange(len(z)).repeat(views)
-    miss = terms.missing(q_all.window(repeated), seen.q["subset"], path[repeated], seen.batch)
-    return miss.view(views, -1).mean(0)
+    return terms.missing(q_all.window(repeated), seen.q["subset"], path[repeated], seen.batch)
 
 
-def _codes(seen: _Seen, by_window: dict[str, Tensor]) -> Tensor:
-    """L_token - L_code over all modalities, (batch,); logs each."""
+def _codes(seen: _Seen, by_window: dict[str, Tensor], learn: bool) -> Tensor:
+    """L_token or -L_code over all modalities, (batch,); logs each."""
     codes = seen.model.codes
     if codes is None:
         raise FitError(
             "codes are told by a model that has codebooks, this one has none. Give it their size, "
             "codes=256 say, or take codes=0 in the objective."
         )
-    learned, told = code_terms(
-        seen.model, codes, seen.batch, seen.views["masked"], seen.q["masked"]
-    )
-    by_window |= {f"token/{name}": value for name, value in learned.items()}
+    if learn:
+        learned = token_terms(seen.model, codes, seen.batch)
+        by_window |= {f"token/{name}": value for name, value in learned.items()}
+        return sum(learned.values(), torch.zeros(()))
+    told = code_terms(seen.model, codes, seen.batch, seen.views["masked"], seen.q["masked"])
     by_window |= {f"code/{name}": value for name, value in told.items()}
-    return sum(learned.values(), torch.zeros(())) - sum(told.values(), torch.zeros(()))
+    return -sum(told.values(), torch.zeros(()))
 
 
 def _align(seen: _Seen) -> Tensor:
@@ -412,30 +423,25 @@ def _partial_view(
     )
 
 
-def _directions(seen: _Seen, looked: str, scores: dict[str, Tensor]) -> dict[str, list[float]]:
-    """ "sources>target" -> the scores of a view's rows that asked it.
-
-    A sensor of which a part is hidden is a source of itself too.
-    """
-    view, names = seen.views[looked], list(seen.evidence.sensors)
-    asked = view.target.clone() if view.target.dim() == 2 else view.target.any(-1)
-    if view.gaps:
-        nothing = asked.new_zeros(len(seen.batch))
-        lost = [
-            (view.gaps[name] & seen.batch.mask[name]).flatten(1).any(-1)
-            if name in view.gaps
-            else nothing
-            for name in names
-        ]
-        asked[: len(seen.batch)] |= torch.stack(lost, -1)
-    for k, target in enumerate(names):
-        if target in view.hidden:
-            asked[:, k] |= view.hidden[target].any(-1)
+def _directions(
+    seen: _Seen, looked: str, term: str, crossed: terms.Crossed
+) -> dict[str, list[float]]:
+    """ "term/sources>target" -> nats a second of what is scored, of a view's rows that ask it."""
+    sources = seen.views[looked].sources(list(seen.evidence.sensors))
     directions: dict[str, list[float]] = defaultdict(list)
-    sources = view.sources(names)
-    for k, target in enumerate(names):
-        own = scores[target].detach().tolist()
-        for source, score, there in zip(sources, own, asked[:, k].tolist(), strict=True):
-            if there:
-                directions[f"{source}>{target}"].append(score)
+    for target, score in crossed.scores.items():
+        told = score.detach() * terms.seconds(seen.batch)
+        asked_s = crossed.scored_s[target].tolist()
+        for source, nats, length_s in zip(sources, told.tolist(), asked_s, strict=True):
+            if length_s > 0:
+                directions[f"{term}/{source}>{target}"].append(nats / length_s)
+    return dict(directions)
+
+
+def _by_source(seen: _Seen, missed: Tensor) -> dict[str, list[float]]:
+    """ "miss/sources" -> L_miss of the subset views with those sources."""
+    directions: dict[str, list[float]] = defaultdict(list)
+    sources = seen.views["subset"].sources(list(seen.evidence.sensors))
+    for source, value in zip(sources, missed.tolist(), strict=True):
+        directions[f"miss/{source}"].append(value)
     return dict(directions)

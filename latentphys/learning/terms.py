@@ -53,6 +53,22 @@ def observed_log_prob(log_prob: Tensor, mask: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Crossed:
+    """What a view's sensors tell of what it scores, modality -> (row,) each.
+
+    Attributes:
+        scores: L_cross or L_mask, nats a second of the window.
+        blocks: L_block, standard deviations times samples a second of the window; lacks what has
+            no blocks.
+        scored_s: seconds that are scored, mean over the channels; 0 where a row asks nothing.
+    """
+
+    scores: Mapping[str, Tensor]
+    blocks: Mapping[str, Tensor]
+    scored_s: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class _Traces:
     """Some channels of one modality, one by one, so that no absent channel is ever decoded.
 
@@ -61,6 +77,7 @@ class _Traces:
         window, channel: (trace,) where they stand in the batch.
         values: (trace, step, 1, patch), 0 where `mask` is False.
         mask: the same shape; the samples to score.
+        share: (trace, step), of the observed samples, how many are scored.
         name: (trace, 1) of the name embedding.
         offset: (trace, step, patch).
     """
@@ -70,6 +87,7 @@ class _Traces:
     channel: Tensor
     values: Tensor
     mask: Tensor
+    share: Tensor
     name: Tensor
     offset: Tensor
 
@@ -100,14 +118,18 @@ class _Traces:
             asked[: len(batch)] |= gaps.any(-1)
         row, channel = asked.any(1).nonzero(as_tuple=True)
         window = row % len(batch)
-        mask = observed[window, :, channel] & scored[row, :, channel].unsqueeze(-1)
+        there = observed[window, :, channel]
+        mask = there & scored[row, :, channel].unsqueeze(-1)
         if gaps is not None:
             first = (row < len(batch)).view(-1, 1, 1)
             mask = mask | (first & gaps[window, :, channel])
+        share = mask.sum(-1) / there.sum(-1).clamp_min(1)
         values = torch.where(mask, batch.values[modality][window, :, channel], 0.0)
         name = model.name_index(modality, batch)[window, channel].unsqueeze(-1)
         offset = batch.offset[modality][window]
-        return cls(row, window, channel, values.unsqueeze(2), mask.unsqueeze(2), name, offset)
+        return cls(
+            row, window, channel, values.unsqueeze(2), mask.unsqueeze(2), share, name, offset
+        )
 
     def by_row(self, log_prob: Tensor, rows: int) -> Tensor:
         """Sum of the samples' log densities of each row of the view, (rows,)."""
@@ -298,7 +320,7 @@ def cross(
         Seitzer, Tavakoli, Antic and Martius (2022), On the pitfalls of heteroscedastic
         uncertainty estimation with probabilistic neural networks, equation 4.
     """
-    return cross_and_blocks(model, batch, evidence, view, q_subset, draws, beta)[0]
+    return cross_and_blocks(model, batch, evidence, view, q_subset, draws, beta).scores
 
 
 def cross_and_blocks(
@@ -310,7 +332,7 @@ def cross_and_blocks(
     draws: int = 4,
     beta: float = 0.0,
     blocks_s: Sequence[float] = (),
-) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+) -> Crossed:
     """`cross`, and L_block of the same draws: what their means over blocks of samples say.
 
         L_block = sum_b n_b CRPS_b,   CRPS_b = E|X_b - x_b| - E|X_b - X'_b| / 2
@@ -328,21 +350,17 @@ def cross_and_blocks(
         blocks_s: lengths of blocks, seconds, each scored; none for L_cross alone. Signals of 0 and
             1 have none: the noise in a mean of few of them is not normal.
 
-    Returns:
-        L_cross and L_block, modality -> (row,) each, a second of signal; nats and standard
-        deviations times samples. The second lacks what has no blocks.
-
     References:
         Gneiting and Raftery (2007), Strictly proper scoring rules, prediction, and estimation,
         equation 21.
     """
     rows = len(view.keep)
     paths = q_subset.path(_mirrored(draws, q_subset.mean))
-    scores, blocks = {}, {}
+    scores, blocks, scored_s = {}, {}, {}
     for k, (name, sensor) in enumerate(evidence.sensors.items()):
         scored = view.targets(k, batch.steps)
         traces = _Traces.of(model, batch, name, scored, view)
-        score, block = paths.new_zeros(rows), paths.new_zeros(rows)
+        score, block, asked_s = (paths.new_zeros(rows) for _ in range(3))
         emission = model.emission(name)
         lengths = () if emission.joint else blocks_s
         if len(traces.row):
@@ -363,14 +381,16 @@ def cross_and_blocks(
             log_prob = weight * log_prob + ((1.0 - weight) * log_prob).detach()
             score = traces.by_row(log_prob, rows) / channels
             block = block / channels
+            asked_s = asked_s.index_add(0, traces.row, traces.share.sum(-1).to(asked_s)) / channels
             if lag is not None:
                 paid = lag_divergence(model, evidence, name).repeat(rows // len(batch))
                 asked = torch.bincount(traces.row, minlength=rows) > 0
                 score = score - torch.where(asked, paid, 0.0)
         scores[name] = score / seconds(batch)
+        scored_s[name] = asked_s / batch.state_rate_hz
         if lengths:
             blocks[name] = block / seconds(batch)
-    return scores, blocks
+    return Crossed(scores, blocks, scored_s)
 
 
 def _nuisance(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from latentphys.learning.checkpoints import check_weights
+from latentphys.learning.code_terms import LEARNED_BY
 from latentphys.learning.objective import Objective, Score, score_batch
 from latentphys.learning.resuming import KIND, Kept
 from latentphys.learning.tracking import History, Progress
@@ -86,9 +87,16 @@ class _Average:
         pairs = zip(self.copy.parameters(), self.model.parameters(), strict=True)
         for averaged, current in pairs:
             averaged.lerp_(current, weight)
-        # Codebooks are averages themselves.
-        for mine, theirs in zip(self.copy.buffers(), self.model.buffers(), strict=True):
+        # Codebooks are averages themselves, and go with what makes codes as it is.
+        alike = zip(_as_they_are(self.copy), _as_they_are(self.model), strict=True)
+        for mine, theirs in alike:
             mine.copy_(theirs)
+
+
+def _as_they_are(model: StateSpaceModel) -> list[Tensor]:
+    """Tensors of a model that are not averaged."""
+    tokenisers = [] if model.codes is None else model.codes.tokenisers()
+    return [*tokenisers, *model.buffers()]
 
 
 def train(
@@ -261,7 +269,8 @@ class _Run:
             cosine = 0.5 * (1.0 + math.cos(math.pi * min(fraction, 1.0)))
             group["lr"] = self.plan.learning_rate * warm * cosine
         risen = _risen(fraction, self.plan.warm_up)
-        score = score_batch(self.model, batch, self.objective, self.generator, risen)
+        learn_codes = fraction < LEARNED_BY
+        score = score_batch(self.model, batch, self.objective, self.generator, risen, learn_codes)
         self.optimiser.zero_grad(set_to_none=True)
         score.loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
@@ -277,6 +286,9 @@ class _Run:
 
     def _recover(self, batch: Batch, score: Score) -> None:
         """Leave out a batch that is not finite; after `patience` in a row, stop and say why."""
+        # Moving averages have followed it; those beside the averaged weights are from before.
+        for mine, before in zip(self.model.buffers(), self.average.copy.buffers(), strict=True):
+            mine.copy_(before)
         self.broken += 1
         if self.broken < self.plan.patience:
             return

@@ -12,6 +12,7 @@ from torch import Tensor
 from latentphys.preparation.batch import Batch
 from latentphys.recordings.errors import FitError
 
+USUAL = 3  # sensors of a window in which what is left out weighs 1
 GAPS_APART = 3.0  # lengths from the middle of one gap to the next: a third is hidden
 
 
@@ -27,12 +28,15 @@ class View:
             which are scored throughout.
         gaps: modality -> (batch, step, 1, patch) bool, samples that the encoder was not shown
             and which are scored in the first row of each window.
+        weight: (row, modality), what a score counts for, so that a sensor counts alike however
+            many others its windows have; None for 1 throughout.
     """
 
     keep: Tensor
     target: Tensor
     hidden: Mapping[str, Tensor] = field(default_factory=dict)
     gaps: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | None = None
 
     def targets(self, modality: int, steps: int) -> Tensor:
         """Where one modality is scored, (row, step)."""
@@ -62,6 +66,10 @@ def subset_view(
     uniformly from 1 to n - 1. A window with one sensor or none keeps it and scores nothing. The
     views of one window leave out its sensors in turn, so that n views score every one.
 
+    A sensor of two is left out half of the time, one of seven 29 times in a hundred. What is left
+    out weighs as much more as it is rarer than of three: what else was recorded changes the weight
+    of none.
+
     Args:
         present: (batch, modality) bool, which sensors each window has.
         generator: source of randomness.
@@ -82,7 +90,14 @@ def subset_view(
     size = torch.where(leave_one, count - 1, drawn)
     size = torch.where(count < 2, count, size)
     keep = (present & (rank < size.unsqueeze(-1))).flatten(0, 1)
-    return View(keep=keep, target=present.repeat(views, 1) & ~keep)
+    target = present.repeat(views, 1) & ~keep
+    rarity = _chance(torch.tensor(USUAL), one_out) / _chance(count.repeat(views), one_out)
+    return View(keep, target, weight=torch.where(target, rarity.unsqueeze(-1), 1.0))
+
+
+def _chance(count: Tensor, one_out: float) -> Tensor:
+    """Of a sensor to be left out, of so many."""
+    return one_out / count.clamp_min(1) + 0.5 * (1.0 - one_out)
 
 
 def gap_view(
@@ -210,7 +225,8 @@ def with_own_gaps(
     keep, target = view.keep.clone(), view.target.clone()
     keep[: len(present)] |= whole & present
     target[: len(present)] &= ~whole
-    return View(keep=keep, target=target, gaps=gaps.scored)
+    weight = None if view.weight is None else torch.where(target, view.weight, 1.0)
+    return View(keep, target, gaps=gaps.scored, weight=weight)
 
 
 def single_view(present: Tensor) -> View:

@@ -64,6 +64,7 @@ def score_model(
     question: Question,
     *,
     trained_on: Collection[str] = (),
+    correlated_s: float | None = None,
 ) -> dict[str, float]:
     """Scores of the model's imputation of `question.target`, means over subjects.
 
@@ -72,6 +73,8 @@ def score_model(
         records: prepared recordings; those without the target or any given sensor are left out.
         question: what is imputed, from what; its `level` is that of the interval counted.
         trained_on: subjects the model was fitted on (`FittedModel.training_subjects`).
+        correlated_s: length of the windows of window_correlation, seconds; the question's, in
+            which the record is read, when left out.
 
     Returns:
         The scores of `score_imputation`, on the standardised signal; NaN without a record.
@@ -85,7 +88,7 @@ def score_model(
         scored.append(record.subject)
         truth = record.signals[question.target]
         imputed = impute_record(model, record, question)
-        window = round(question.window_s * truth.rate_hz)
+        window = round((correlated_s or question.window_s) * truth.rate_hz)
         draws = standardised(imputed.draws, record, question.target)
         mean = standardised(imputed["mean"], record, question.target)
         return score_imputation(truth.values, draws, question.level, window, mean)

@@ -387,28 +387,45 @@ def test_total_correlation_is_the_papers_mixture(make_model: Make, make_batch: M
     torch.testing.assert_close(parts["elbo"], scores[0].by_window["elbo"])
 
 
+def _logged(model: StateSpaceModel, batch: Batch, objective: Objective) -> dict[str, list[float]]:
+    return score_batch(model, batch, objective, torch.Generator().manual_seed(0)).by_direction
+
+
 @torch.no_grad()
 def test_every_direction_is_logged(make_model: Make, make_batch: MakeBatch) -> None:
-    model, batch = make_model(), make_batch(windows=40)
-    score = score_batch(model, batch, Objective(gaps=0.0), torch.Generator().manual_seed(0))
-    names, logged = set(batch.values), score.by_direction
-    for name in names:
+    """A sensor left out of windows without a hole is scored for all of their seconds."""
+    model, batch = make_model(), make_batch(windows=40, holes=0.0)
+    alone = Objective(gaps=0.0, own_gaps=0.0)
+    score = score_batch(model, batch, alone, torch.Generator().manual_seed(0))
+    logged = score.by_direction
+    for name in batch.values:
         rows = [x for key, own in logged.items() if key.endswith(f">{name}") for x in own]
         torch.testing.assert_close(sum(rows) / 40, float(score.by_window[f"cross/{name}"].mean()))
-    assert {"ecg+ppg>resp", "ecg>ppg", "ecg>resp", "resp>ecg"} <= set(logged)
-    lost = {key for key in logged if key.split(">")[1] in key.split(">")[0].split("+")}
-    assert "ecg+ppg+resp>ppg" in lost  # gaps of its own
-    masked = Objective(elbo=0.0, cross=0.0, miss=0.0, mask=1.0, masking=Masking(0.3, 1.0, 0.3, 0.3))
-    score = score_batch(model, batch, masked, torch.Generator().manual_seed(0))
-    for name in names:
-        rows = [
-            x for key, own in score.by_direction.items() if key.endswith(f">{name}") for x in own
-        ]
-        torch.testing.assert_close(sum(rows) / 40, float(score.by_window[f"mask/{name}"].mean()))
-    assert {"ecg+ppg>resp", "ecg+ppg+resp>ecg"} <= set(score.by_direction)
-    without = Objective(gaps=0.0, own_gaps=0.0)
-    logged = score_batch(model, batch, without, torch.Generator().manual_seed(0)).by_direction
-    assert not lost & set(logged)
+    missed = [x for key, own in logged.items() if key.startswith("miss/") for x in own]
+    torch.testing.assert_close(sum(missed) / 40, float(score.by_window["miss"].mean()))
+    expected = {"cross/ecg+ppg>resp", "cross/ecg>ppg", "cross/ecg>resp", "miss/ecg", "miss/ecg+ppg"}
+    assert expected <= set(logged)
+    assert not any(key.split(">")[1] in key.split(">")[0] for key in logged if ">" in key)
+    longer = make_batch(windows=40, steps=48, holes=0.0)
+    both = _logged(model, longer, replace(alone, mask=1.0, masking=Masking(0.3, 1.0, 0.3)))
+    assert {"cross/ecg+ppg>resp", "mask/ecg+ppg>resp", "mask/ecg+ppg+resp>ecg"} <= set(both)
+
+
+@torch.no_grad()
+def test_a_short_gap_is_told_a_second_as_a_long_one(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    """Nats a second of what is scored: of a sensor told at each sample alike, however much is."""
+    model, batch = make_model(), make_batch(windows=40, holes=0.0)
+    part = model.emission("ppg")
+    for weight in (*part.head.parameters(), *part.straight.parameters()):
+        weight.zero_()
+    batch.values["ppg"].fill_(0.5)
+    logged = _logged(model, batch, Objective(gaps=0.0, draws=1))
+    gaps = [x for key, own in logged.items() if key.endswith("ppg+resp>ppg") for x in own]
+    left_out = [x for key, own in logged.items() if key == "cross/ecg+resp>ppg" for x in own]
+    assert len(gaps) > 3
+    assert gaps == pytest.approx([left_out[0]] * len(gaps), rel=1e-5)
 
 
 @torch.no_grad()
@@ -505,7 +522,8 @@ def test_cross_rewards_an_honest_spread_as_draws_grow(
 def _scored_traces(values: Tensor, mask: Tensor) -> terms._Traces:
     """Traces (trace, step, 1, patch) with nothing but samples."""
     none = torch.zeros(len(values), dtype=torch.long)
-    return terms._Traces(none, none, none, values, mask, none[:, None], values[:, :, 0])
+    share = mask.float().mean((-2, -1))
+    return terms._Traces(none, none, none, values, mask, share, none[:, None], values[:, :, 0])
 
 
 def test_the_score_of_blocks_is_the_crps_of_their_means() -> None:

@@ -31,10 +31,10 @@ def records() -> list[PreparedRecord]:
     return [default_preprocessing().prepare(record.keep("ecg", "ppg")) for record in cohort]
 
 
-def _model(records: Sequence[PreparedRecord], dropout: float = 0.1) -> StateSpaceModel:
+def _model(records: Sequence[PreparedRecord], dropout: float = 0.1, **more: int) -> StateSpaceModel:
     torch.manual_seed(0)
     sensors = sensors_of(records, 12.5)
-    sizes = {"latent_dim": 4, "evidence_dim": 6, "nuisance_dim": 2, "width": 8}
+    sizes = {"latent_dim": 4, "evidence_dim": 6, "nuisance_dim": 2, "width": 8, **more}
     return StateSpaceModel(ModelSpec(sensors, widths=(8, 8), dropout=dropout, **sizes))  # type: ignore[arg-type]
 
 
@@ -130,11 +130,18 @@ def _stream(
 
 
 @pytest.mark.parametrize("value", [math.nan, 1e30])
-def test_one_broken_batch_is_left_out(records: list[PreparedRecord], value: float) -> None:
-    model = _model(records)
-    stream = _stream(records, lambda number: number == 2, value)
-    history = train(model, stream, [], Objective(), TrainingPlan(steps=5), False)
-    assert all(torch.isfinite(weight).all() for weight in model.parameters())
+@pytest.mark.parametrize("moving", ["nothing", "codes", "align"])
+@pytest.mark.parametrize("which", [0, 2])
+def test_one_broken_batch_is_left_out(
+    records: list[PreparedRecord], value: float, moving: str, which: int
+) -> None:
+    """Neither the weights nor averages that follow the batches keep anything of it."""
+    sizes = {"nothing": {}, "codes": {"codes": 16}, "align": {"align_dim": 8}}[moving]
+    model = _model(records, **sizes)
+    stream = _stream(records, lambda number: number == which, value)
+    objective = Objective(**{} if moving == "nothing" else {moving: 1.0})
+    history = train(model, stream, [], objective, TrainingPlan(steps=6), False)
+    assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
     assert all(math.isfinite(x) for row in history.rows for x in row.values())
 
 

@@ -65,6 +65,21 @@ def test_a_subset_is_a_function_of_its_generator() -> None:
     assert not torch.equal(one, three)
 
 
+@pytest.mark.parametrize("one_out", [0.0, 0.6, 1.0])
+def test_what_a_sensor_weighs_does_not_follow_from_what_else_there_is(one_out: float) -> None:
+    """Over many draws a sensor that is left out weighs alike in windows of two and of seven."""
+    weighs = []
+    for count in (2, 3, 5, 7):
+        present = torch.zeros(20000, 7, dtype=torch.bool)
+        present[:, :count] = True
+        view = subset_view(present, torch.Generator().manual_seed(count), one_out)
+        assert view.weight is not None
+        assert (view.weight[~view.target] == 1).all()
+        weighs.append(float((view.weight * view.target)[:, :count].mean()))
+    of_three = one_out / 3 + (1 - one_out) / 2
+    assert weighs == pytest.approx([of_three] * 4, rel=0.03)
+
+
 def test_the_views_of_a_window_leave_out_its_sensors_in_turn() -> None:
     present = _present()
     view = subset_view(present, torch.Generator().manual_seed(1), one_out=1.0, views=4)
