@@ -1,6 +1,6 @@
 """Absent sensors of unseen subjects: the state-space model beside the baselines a user would try.
 
-    python benchmarks/impute.py --data DIR --minutes 8 --seeds 0,1,2
+    python benchmarks/impute.py --data DIR --minutes 8 --seeds 0,1,2 [--recipe multimodal_mae]
 
 One model is fitted to all sensors and asked every direction. Beside it, in the same run and on the
 same subjects: the mean, ridge regression on lagged samples, and a U-Net trained for that one
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from latentphys.api import fit, read
 from latentphys.inference.imputation import Question, impute_record
 from latentphys.preparation.beats import beat_times
 from latentphys.preparation.preprocessing import PreparedRecord, default_preprocessing
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.trust.directions import (
     baselines,
@@ -50,6 +52,7 @@ from latentphys.trust.directions import (
 from latentphys.trust.sample_scores import fair_crps
 
 SENSORS = ("ecg", "ppg", "resp")
+CORRELATED_S = 16.0  # windows in which correlation is taken, however long the model's are
 Answers = list[tuple[PreparedRecord, xr.Dataset]]  # recordings with what `impute_record` gives
 
 
@@ -137,7 +140,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=whole_numbers, default=[0], help="of split and training: 0 or 0,1,2"
     )
-    parser.add_argument("--window-s", type=float, default=16.0)
+    parser.add_argument("--recipe", default="statespace", help="of the model")
+    parser.add_argument("--window-s", type=float, default=16.0, help="that models are trained in")
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument(
         "--unet", nargs="*", default=["ppg", "resp"], help="targets a U-Net is trained for"
@@ -154,7 +158,8 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
     train, test = cohort.split(test=0.2, seed=seed)
     print(f"seed {seed}: {len(train.subjects)} subjects to fit, unseen: {test.subjects}")
     budget = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
-    fitted = fit(train, seed=seed, window_s=options.window_s, **budget)
+    chosen = recipe(options.recipe, window_s=options.window_s)
+    fitted = fit(train, recipe=chosen, seed=seed, **budget)
     if options.out:
         fitted.save(options.out / f"seed-{seed}")
     print(f"{fitted}, {fitted.history.rows[-1]['step']:.0f} steps")
@@ -165,17 +170,24 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
     for target in SENSORS:
         given = tuple(name for name in SENSORS if name != target)
         question = Question(target, given, options.draws, window_s=options.window_s)
-        ours = score_model(fitted.model, unseen, question, trained_on=fitted.training_subjects)
-        rows = {"latentphys": ours}
+        alike = replace(question, window_s=CORRELATED_S)
+        ours = score_model(
+            fitted.model,
+            unseen,
+            question,
+            trained_on=fitted.training_subjects,
+            correlated_s=CORRELATED_S,
+        )
+        rows = {options.recipe: ours}
         for name, predict in baselines(known, target, given).items():
-            rows[name] = score_predictor(predict, unseen, question)
+            rows[name] = score_predictor(predict, unseen, alike)
         if target in options.unet:
             unet = train_unet(
                 known, target, given, options.window_s, minutes=options.minutes, seed=seed
             )
-            rows["U-Net"] = score_predictor(unet.predict, unseen, question)
+            rows["U-Net"] = score_predictor(unet.predict, unseen, alike)
         if target == "ppg":
-            rows |= beside_mean_beat(known, unseen, beats, question)
+            rows |= beside_mean_beat(known, unseen, beats, alike)
         found[target] = rows
         print(f"\n{target} given {' and '.join(given)}\n{table(rows)}", flush=True)
         answers = [(record, impute_record(fitted.model, record, question)) for record in unseen]

@@ -20,8 +20,8 @@ from latentphys.recordings.splits import k_fold
 from latentphys.trust.held_out import untrained
 from latentphys.trust.raw_features import raw_features, side_by_side
 from rows import privates
-from rows.imputed import impute
-from rows.privates import OWN, SHARED, Rows, Sides
+from rows.imputed import Rows, impute, impute_plainly
+from rows.privates import OWN, SHARED, Sides
 from rows.tally import Labelled, Tally, macro_f1, probe_class
 from rows.windows import embedded, pooled, teachings, truths
 
@@ -32,6 +32,7 @@ WAYS = {
     name: replace(privates.WAYS[name], window_s=WINDOW_S) for name in (OWN, SHARED, "statespace")
 }
 IMPUTES = (OWN, "statespace")
+IMPUTED = {"eeg": ("ecg",), "ecg": ("eeg",)}
 
 
 def run(folder: Path, seeds: int, steps: int) -> Rows:
@@ -45,12 +46,13 @@ def run(folder: Path, seeds: int, steps: int) -> Rows:
                 fit = lp.fit(sides[0], recipe=chosen, steps=steps, seed=seed, progress=False)
                 _probe(fit, name, sides, rows)
                 if name in IMPUTES:
-                    _impute(fit, sides[1], rows.setdefault(f"{name}, imputing", {}))
+                    impute(fit, name, _minutes(sides[1]), IMPUTED, rows)
                 if name == OWN:
                     same = replace(fit, model=untrained(fit.model, seed))
                     _probe(same, "untrained", sides, rows)
                 if name == OWN and seed == 0:
                     _raw_features(fit, sides, rows)
+                    impute_plainly(fit, (sides[0], _minutes(sides[1])), IMPUTED, rows)
     return rows
 
 
@@ -72,10 +74,9 @@ def _probe(fit: FittedModel, name: str, sides: Sides, rows: Rows) -> None:
             probe_class(taught, pooled(asked, [given], truth), tally)
 
 
-def _impute(fit: FittedModel, left_out: lp.Cohort, row: dict[str, Tally]) -> None:
-    minute = [record.crop(0.0, 60.0) for record in left_out]
-    for target, given in (SENSORS, SENSORS[::-1]):
-        impute(fit, minute, target, (given,), row)
+def _minutes(left_out: lp.Cohort) -> lp.Cohort:
+    """The first minute of each recording."""
+    return lp.Cohort(record.crop(0.0, 60.0) for record in left_out)
 
 
 def _raw_features(fit: FittedModel, sides: Sides, rows: Rows) -> None:

@@ -3,8 +3,8 @@
 The claim: dropping sensors in training helps when sensors are missing, up to the rate of the drop,
 and naive late-fusion contrast is worse. BIDMC, unseen subjects: heart rate and breathing rate by a
 linear probe on the embedding, taught with every sensor (plain) or on every subset (resilient) and
-asked with some; PPG imputed. One sensor missing of three is about the rate dropped in training, two
-are beyond it.
+asked with some; each sensor imputed from the other two. One sensor missing of three is about the
+rate dropped in training, two are beyond it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
-from rows.imputed import impute
+from rows.imputed import Rows, impute, impute_plainly
 from rows.tally import Tally, explained, probe_number
 from rows.windows import embedded, observed_mean, pooled, teachings, truths
 
 SENSORS = ("ecg", "ppg", "resp")
 ASKED = {"heart rate": "hr", "breathing rate": "resp_rate"}
+IMPUTED = {target: [name for name in SENSORS if name != target] for target in SENSORS}
 GIVEN = {
     "complete": (SENSORS,),
     "one missing": (("ecg", "ppg"), ("ecg", "resp"), ("ppg", "resp")),
@@ -38,18 +39,19 @@ WAYS = {
 }
 
 
-def run(folder: Path, seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
-    """R2 of probes by how many sensors are missing, and scores of imputed PPG."""
+def run(folder: Path, seeds: int, steps: int) -> Rows:
+    """R2 of probes by how many sensors are missing, and scores of imputed sensors."""
     whole = lp.read(folder)
-    rows: dict[str, dict[str, Tally]] = {}
+    rows: Rows = {}
     for seed in range(seeds):
         train, test = whole.split(test=0.25, seed=seed)
+        sensors = train.keep(*SENSORS)
         for name, chosen in WAYS.items():
-            sensors = train.keep(*SENSORS)
             fit = lp.fit(sensors, recipe=chosen, steps=steps, seed=seed, progress=False)
             _probe(fit, name, (train, test), rows)
             if name != "late-fusion contrast":
-                impute(fit, test, "ppg", ("ecg", "resp"), rows.setdefault(name, {}))
+                impute(fit, name, test, IMPUTED, rows)
+        impute_plainly(fit, (sensors, test), IMPUTED, rows)
     return rows
 
 
@@ -57,7 +59,7 @@ def _probe(
     fit: FittedModel,
     name: str,
     sides: tuple[lp.Cohort, lp.Cohort],
-    rows: dict[str, dict[str, Tally]],
+    rows: Rows,
 ) -> None:
     subsets = [given for asked in GIVEN.values() for given in asked]
     learned, asked = ({s: embedded(fit, side, s) for s in subsets} for side in sides)

@@ -15,13 +15,13 @@ import xarray as xr
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
-from rows.imputed import impute
+from rows.imputed import Rows, impute, impute_plainly
 from rows.tally import Tally, count_confusions, macro_f1, probe_class
 from rows.windows import by_window, commonest, embedded, nights_of, pooled, teachings, truths
 
 SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
-IMPUTED = ("eeg", "eog", "ecg")
+IMPUTED = {t: [name for name in SENSORS if name != t] for t in ("eeg", "eog", "ecg")}
 CLOCK_HZ = 4.0
 NO_CODES = {"codes": 0.0}
 OWN, SHARED = "shared and private", "shared alone, no codes"
@@ -32,7 +32,6 @@ WAYS = {
     "statespace": lp.recipe("statespace", state_rate_hz=CLOCK_HZ, window_s=30.0),
 }
 TUNED = (OWN, "statespace")
-Rows = dict[str, dict[str, Tally]]
 Sides = tuple[lp.Cohort, lp.Cohort]
 # Of each side, sensors -> embeddings of its windows by them.
 Seen = list[dict[tuple[str, ...], xr.DataArray]]
@@ -49,7 +48,8 @@ def run(seeds: int, steps: int, subjects: int = 18, minutes: float = 30.0) -> Ro
             _probe(name, sides, seen, seed, rows)
             if name in TUNED:
                 _finetune(fit, name, sides, seen, seed, rows)
-                _impute(fit, sides[1], seed, rows.setdefault(f"{name}, imputing", {}))
+            impute(fit, name, _middle(sides[1]), IMPUTED, rows, seed)
+        impute_plainly(fit, (_middle(sides[0]), _middle(sides[1])), IMPUTED, rows, seed)
     return rows
 
 
@@ -89,11 +89,9 @@ def _finetune(fit: FittedModel, name: str, sides: Sides, seen: Seen, seed: int, 
             count_confusions(told.truth.values, answer, whose, _of_size(row, len(given)))
 
 
-def _impute(fit: FittedModel, nights: lp.Cohort, seed: int, row: dict[str, Tally]) -> None:
-    middle = [r.crop(r.duration_s / 2 - 300.0, r.duration_s / 2 + 300.0) for r in nights]
-    for target in IMPUTED:
-        given = [name for name in SENSORS if name != target]
-        impute(fit, middle, target, given, row, seed)
+def _middle(nights: lp.Cohort) -> lp.Cohort:
+    """Ten minutes of each night."""
+    return lp.Cohort(record.middle(600.0) for record in nights)
 
 
 def _of_size(row: dict[str, Tally], size: int) -> Tally:
