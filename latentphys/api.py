@@ -253,8 +253,21 @@ def _model_spec(
             f"recipe {recipe.name!r} brings sensors together and does nothing else, so it takes "
             f"two or more; got {listed(sensors)} alone. Give it others, or take another recipe."
         )
-    inputs = names_of_inputs(everyone)
-    return ModelSpec(sensors, recipe.state_rate_hz, inputs=inputs, **recipe.model)
+    inputs, sizes = names_of_inputs(everyone), _roomy(recipe, len(sensors))
+    return ModelSpec(sensors, recipe.state_rate_hz, inputs=inputs, **sizes)
+
+
+def _roomy(recipe: Recipe, sensors: int) -> dict[str, Any]:
+    """A recipe's sizes, with a z of which half is shared however many sensors there are.
+
+    A published size of z is for the sensors of its paper; one that a user chose is as it is.
+    """
+    sizes = dict(recipe.model)
+    private = 2 * sizes.get("private_dim", 0) * sensors
+    published = named_recipe(recipe.name).model if recipe.name in RECIPES else {}
+    if "latent_dim" in published and sizes["latent_dim"] == published["latent_dim"]:
+        sizes["latent_dim"] = max(sizes["latent_dim"], private)
+    return sizes
 
 
 def _check_sensors(

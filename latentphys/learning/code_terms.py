@@ -8,6 +8,9 @@ A modality's term is the sum over its tokens and the mean over its channels, in 
 signal, one figure a window: that another is absent changes the weight of none. Codes are numbers,
 so that no gradient of L_code moves them, and z has no part in L_token.
 
+The first `LEARNED_BY` of a training learns the codes, the rest tells them. Told while they still
+move, they are told worse than by how often each is taken.
+
 References:
     van den Oord, Vinyals and Kavukcuoglu (2017), Neural discrete representation learning,
         equation 3, its codebook loss by moving averages.
@@ -29,15 +32,32 @@ from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
 
 DRAWS = 2
+LEARNED_BY = 1.0 / 3.0
 COMMITMENT, OVERLAP = 0.25, 0.1
 
 ByModality = Mapping[str, Tensor]
 
 
+def token_terms(model: StateSpaceModel, codes: Codes, batch: Batch) -> ByModality:
+    """L_token of every modality, (batch,); the codebooks follow the batch.
+
+    Args:
+        model: the state-space model.
+        codes: its codes.
+        batch: windows.
+    """
+    tokens, shape = codes(_signals(model, batch), learn=True), (len(batch), batch.steps)
+    learned = {}
+    for name, own in tokens.items():
+        cost = token_loss(codes.of(name), own, *others_common(tokens, name, shape))
+        learned[name] = _by_window(cost, own, batch)
+    return learned
+
+
 def code_terms(
     model: StateSpaceModel, codes: Codes, batch: Batch, view: View, q: GaussMarkov
-) -> tuple[ByModality, ByModality]:
-    """L_token and L_code of every modality, (batch,) each.
+) -> ByModality:
+    """L_code of every modality, (batch,); in training, how often each code is taken is counted.
 
     Args:
         model: the state-space model.
@@ -47,16 +67,12 @@ def code_terms(
         q: the guide with what the view keeps.
     """
     names = [name for name in model.spec.sensors if name in batch.values]
-    signals = {
-        name: (batch.values[name], batch.mask[name], batch.offset[name])
-        for name in names
-        if model.spec.sensors[name].waveform
-    }
-    tokens, paths = codes(signals), q.rsample(torch.Size((DRAWS,)))
-    learned, told = {}, {}
+    paths, told = q.rsample(torch.Size((DRAWS,))), {}
+    with torch.no_grad():
+        tokens = codes(_signals(model, batch))
     for name, own in tokens.items():
-        cost = token_loss(codes.of(name), own, *others_common(tokens, name, paths.shape[1:3]))
-        learned[name] = _by_window(cost, own, batch)
+        if model.training:
+            codes.of(name).follow(own)
         hidden = view.targets(names.index(name), batch.steps)[own.row, own.step]
         if name in view.hidden:
             hidden = hidden | view.hidden[name][own.row, own.channel]
@@ -64,7 +80,16 @@ def code_terms(
         rows = model.name_index(name, batch)[asked.row, asked.channel]
         log_prob = code_log_prob(codes.of(name), asked, paths[:, asked.row, asked.step], rows)
         told[name] = _by_window(log_prob.mean(0), asked, batch)
-    return learned, told
+    return told
+
+
+def _signals(model: StateSpaceModel, batch: Batch) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Modality -> values, mask and offset, of those that have codes, in the model's order."""
+    return {
+        name: (batch.values[name], batch.mask[name], batch.offset[name])
+        for name, sensor in model.spec.sensors.items()
+        if sensor.waveform and name in batch.values
+    }
 
 
 def token_loss(codes: SensorCodes, own: Tokens, others: Tensor, beside: Tensor) -> Tensor:

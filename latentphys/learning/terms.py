@@ -460,10 +460,10 @@ def _decoded_together(
 
 def _mixed(loc: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of the mixture of draws, without the draw."""
-    together = variance.mean(0)
+    mean, together = loc.mean(0), variance.mean(0)
     if len(loc) > 1:
-        together = together + loc.var(0, correction=0)
-    return loc.mean(0), together
+        together = together + (loc - mean).square().mean(0)
+    return mean, together
 
 
 def _block_score(

@@ -4,9 +4,11 @@
     c = argmax_k <e, v_k>,  v_k a unit vector of the modality's own codebook, or of the common one
     patch ~ N(decode_m(v_private, v_shared), 1)
     p(c_private, c_shared | z) = Cat(c_private ; predict_m(z_t)) Cat(c_shared ; predict_m(shared_t))
+    predict_m = softmax(f_m(z) + log s_m),    s_m the shares of m's tokens that take each code
 
-The codes learn from the samples alone: no gradient joins them with z, which is taught to tell the
-codes of steps that were hidden. A step's code has seen the samples of that step and no other.
+The codes learn from the samples alone, and first: no gradient joins them with z, which is taught to
+tell the codes of steps that were hidden once they stay as they are. A step's code has seen the
+samples of that step and no other.
 
 References:
     van den Oord, Vinyals and Kavukcuoglu (2017), Neural discrete representation learning.
@@ -27,9 +29,11 @@ from latentphys.model.keys import key_of
 from latentphys.model.tokenisers import LocalBasis
 
 DECAY = 0.99
+RECENT = 0.95  # the same of the shares, which follow codes that stay
 DEAD = 0.5  # tokens a batch, on average, below which a code is given to another token
 CODE_DIM = 16
 WIDTH = 64
+HASTE = 10.0  # how many times faster than another weight's what z tells of codes is learned
 
 
 class Codebook(nn.Module):
@@ -37,7 +41,7 @@ class Codebook(nn.Module):
 
         N_k <- .99 N_k + .01 n_k    M_k <- .99 M_k + .01 sum of the tokens of k    v_k = M_k / |M_k|
 
-    While training, a code that few tokens take (a dead one, and each at the start) begins anew at
+    While learning, a code that few tokens take (a dead one, and each at the start) begins anew at
     a token of the batch, the likelier the worse it is served.
 
     Args:
@@ -57,22 +61,23 @@ class Codebook(nn.Module):
         """v, (code, dim)."""
         return F.normalize(self.totals, dim=-1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, learn: bool) -> tuple[Tensor, Tensor, Tensor]:
         """The nearest code of each token, and what the token is to pay for being far from it.
 
         Args:
             x: (token, dim).
+            learn: whether the codes follow them.
 
         Returns:
             Its vector (token, dim), whose gradient is passed straight to x; its number (token,);
             and the commitment |x / |x| - v|^2, (token,).
         """
         x = F.normalize(x, dim=-1)
-        if self.training and len(x):
+        if learn and len(x):
             self._revive(x.detach())
         code = (x.detach() @ self.vectors.T).argmax(-1)
         chosen = self.vectors[code]
-        if self.training and len(x):
+        if learn and len(x):
             self._follow(x.detach(), code)
         return x + (chosen - x).detach(), code, (x - chosen).square().sum(-1)
 
@@ -81,7 +86,7 @@ class Codebook(nn.Module):
         dead = self.counts < DEAD
         if bool(dead.any()):
             served = (x @ self.vectors.T).amax(-1)
-            badly = (1.0 - served).clamp_min(1e-6)
+            badly = torch.nan_to_num(1.0 - served).clamp_min(1e-6)
             self.totals[dead] = x[torch.multinomial(badly, int(dead.sum()), replacement=True)]
             self.counts[dead] = 1.0
 
@@ -149,7 +154,9 @@ class SensorCodes(nn.Module):
         self.name_embedding = nn.Embedding(channels, WIDTH)
         nn.init.zeros_(self.name_embedding.weight)
         self.from_own, self.from_shared = nn.Linear(len(reads), WIDTH), nn.Linear(shared_dim, WIDTH)
-        self.to_private, self.to_shared = nn.Linear(WIDTH, size), nn.Linear(WIDTH, size)
+        self.to_private, self.to_shared = _from_nothing(WIDTH, size), _from_nothing(WIDTH, size)
+        self.shares: Tensor
+        self.register_buffer("shares", torch.full((2, size), 1.0 / size))
 
     def patches(
         self, values: Tensor, mask: Tensor, offset: Tensor
@@ -168,6 +175,16 @@ class SensorCodes(nn.Module):
         )
         return row, step, channel, patch.squeeze(1)
 
+    @torch.no_grad()
+    def follow(self, tokens: Tokens) -> None:
+        """Move the shares of private and shared codes towards those of some tokens."""
+        if not len(tokens.private):
+            return
+        size = self.shares.shape[1]
+        both = (torch.bincount(codes, minlength=size) for codes in (tokens.private, tokens.shared))
+        counted = torch.stack(list(both)).to(self.shares) + 1.0 / size
+        self.shares.lerp_(counted / counted.sum(-1, keepdim=True), 1.0 - RECENT)
+
     def told(self, z: Tensor, name: Tensor) -> tuple[Categorical, Categorical]:
         """p(c_private | z) and p(c_shared | the shared part of z).
 
@@ -178,9 +195,10 @@ class SensorCodes(nn.Module):
         called = self.name_embedding(name)
         private = self.to_private(F.silu(self.from_own(z[..., self.reads]) + called))
         shared = self.to_shared(F.silu(self.from_shared(z[..., : self.shared_dim]) + called))
+        usual = self.shares.log()
         return (
-            Categorical(logits=private, validate_args=False),
-            Categorical(logits=shared, validate_args=False),
+            Categorical(logits=HASTE * private + usual[0], validate_args=False),
+            Categorical(logits=HASTE * shared + usual[1], validate_args=False),
         )
 
 
@@ -203,19 +221,34 @@ class Codes(nn.Module):
         assert isinstance(own, SensorCodes)
         return own
 
-    def forward(self, signals: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tokens]:
-        """Tokens of some modalities; modality -> values, mask and offset as a batch has them."""
+    def tokenisers(self) -> list[nn.Parameter]:
+        """What codes are made and decoded by, which learns first."""
+        weights: list[nn.Parameter] = []
+        for own in self.sensors.values():
+            assert isinstance(own, SensorCodes)
+            weights += [*own.encode.parameters(), *own.decode.parameters()]
+        return weights
+
+    def forward(
+        self, signals: Mapping[str, tuple[Tensor, Tensor, Tensor]], learn: bool = False
+    ) -> dict[str, Tokens]:
+        """Tokens of some modalities.
+
+        Args:
+            signals: modality -> values, mask and offset as a batch has them.
+            learn: whether the codebooks follow them.
+        """
         found = {name: self.of(name).patches(*signal) for name, signal in signals.items()}
         if not found:
             return {}
         split = {name: self.of(name).encode(at[3]).chunk(2, dim=-1) for name, at in found.items()}
         # One call for all: the common codebook follows everyone's tokens alike.
-        common = self.common(torch.cat([shared for _, shared in split.values()]))
+        common = self.common(torch.cat([shared for _, shared in split.values()]), learn)
         counts = [len(shared) for _, shared in split.values()]
         each = zip(*(part.split(counts) for part in common), strict=True)
         tokens = {}
         for (name, at), shared in zip(found.items(), each, strict=True):
-            own = self.of(name).codebook(split[name][0])
+            own = self.of(name).codebook(split[name][0], learn)
             tokens[name] = Tokens(
                 *at,
                 private=own[1],
@@ -249,6 +282,13 @@ def others_common(
             total = total.index_add(0, other.row * shape[1] + other.step, counted)
     here = total[own.row * shape[1] + own.step]
     return here[:, :-1] / here[:, -1:].clamp_min(1.0), here[:, -1] > 0
+
+
+def _from_nothing(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _network(inputs: int, outputs: int) -> nn.Sequential:

@@ -67,7 +67,8 @@ class PatchEmission(nn.Module):
         self.modulation = nn.Linear(2 * nuisance_dim, 2 * width)
         nn.init.zeros_(self.modulation.bias)
         self.hidden = nn.Linear(width, width)
-        self.head = nn.Linear(width, basis.size + self.scale_basis.size)
+        self.parts = [basis.size, self.scale_basis.size]
+        self.head = nn.Linear(width, sum(self.parts))
         self.straight = nn.Linear(read_dim, basis.size)
         nn.init.zeros_(self.head.bias)
         self.tail = nn.Parameter(torch.tensor(2.0)) if likelihood == "student_t" else None
@@ -91,10 +92,8 @@ class PatchEmission(nn.Module):
         z = z if self.reads is None else z[..., self.reads]
         embedded = self.name_embedding(name).expand(nuisance.shape)
         gain, shift = self.modulation(torch.cat([nuisance, embedded], dim=-1)).chunk(2, dim=-1)
-        gain, shift = gain.unsqueeze(-3), shift.unsqueeze(-3)
-        x = self.from_latent(z).unsqueeze(-2) * (1.0 + gain) + shift
-        x = F.silu(self.hidden(F.silu(x)))
-        curve, log_scale = self.head(x).split([self.basis.size, self.scale_basis.size], dim=-1)
+        x = F.silu(self.hidden(F.silu(self._modulated(z, 1.0 + gain, shift))))
+        curve, log_scale = self.head(x).transpose(-3, -2).split(self.parts, dim=-1)
         curve = curve + self.straight(z).unsqueeze(-2)
         if lag is not None:
             over_grid = log_scale @ self.scale_basis._cosines(self.basis.grid.to(log_scale)).T
@@ -108,6 +107,21 @@ class PatchEmission(nn.Module):
         basis = self.scale_basis._cosines(offset).unsqueeze(-3)
         scale = self.noise_floor + F.softplus((basis * log_scale.unsqueeze(-2)).sum(-1))
         return loc, scale
+
+    def _modulated(self, z: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+        """from_latent(z) * gain + shift, (..., batch, channel, step, width).
+
+        A matrix for each channel: gain and shift enter it and not every step, which would take
+        longer than the product.
+        """
+        leading = torch.broadcast_shapes(z.shape[:-2] + (1,), gain.shape[:-1])
+        z = z.unsqueeze(-3).expand(*leading, *z.shape[-2:]).flatten(0, -3)
+        weight = self.from_latent.weight.T * gain.unsqueeze(-2)
+        bias = (self.from_latent.bias * gain + shift).unsqueeze(-2)
+        weight, bias = (
+            part.expand(*leading, *part.shape[-2:]).flatten(0, -3) for part in (weight, bias)
+        )
+        return torch.baddbmm(bias, z, weight).unflatten(0, leading)
 
     def forward(
         self, z: Tensor, nuisance: Tensor, name: Tensor, offset: Tensor, lag: Tensor | None = None

@@ -4,13 +4,14 @@
     L_token = 1/2 |x - dec(v_private, v_shared)|^2 + 1/2 |x - dec(v_private, others' v_shared)|^2
               + 1/4 commitment + 1/10 cos^2(e_private, e_shared)
     L_code  = log p(c_private | z) + log p(c_shared | shared part of z),      of hidden tokens
-    loss    = -ELBO - L_mask + L_token - L_code + 0.003 L_miss,
+    loss    = -ELBO - L_mask + 0.003 L_miss + (L_token, then -L_code),
     z_t     = (shared_t, private_t^1, ..., private_t^M)
 
-The paper's two stages, codes and then their masked prediction, are one call here: codes are
-numbers to the state, and it has no part in them, so neither teaches the other. Codebooks follow by
-moving averages (.99) and hold 256 codes where the paper's hold 8192. Beside the codes the state
-tells the hidden samples themselves, L_mask; it is shared and private too, independent under p(z).
+The paper's two stages are one call here: codes are learned, L_token, in the first third of a
+training and told, L_code, in the rest. Codebooks follow by moving averages (.99) and hold 256 codes
+where the paper's hold 8192. Beside the codes the state tells the hidden samples themselves, L_mask;
+it is shared and private too, independent under p(z), and with more than four sensors z grows, so
+that half of it is shared.
 
 Parts are hidden for eight seconds: at four steps a second what is hidden is so for a second to
 either side of it too, and spans of two seconds would leave a third to a half of what the ratios

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from latentphys.learning import code_terms as own_terms
-from latentphys.learning.code_terms import code_terms
-from latentphys.learning.objective import Objective, score_batch
+from latentphys.learning.code_terms import code_terms, token_terms
+from latentphys.learning.objective import Objective, Score, score_batch
+from latentphys.learning.training import TrainingPlan, train
 from latentphys.learning.views import Masking, View, masked_view
-from latentphys.model.codes import Codes, others_common
+from latentphys.model.codes import Codebook, Codes, others_common
 from latentphys.model.distributions import GaussMarkov
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
@@ -30,8 +31,7 @@ def _coded(make_model: Make, make_batch: MakeBatch) -> tuple[StateSpaceModel, Co
     codes = model.codes
     assert codes is not None
     batch = make_batch(seed=7)
-    codes.train()
-    codes({n: (batch.values[n], batch.mask[n], batch.offset[n]) for n in batch.values})
+    codes({n: (batch.values[n], batch.mask[n], batch.offset[n]) for n in batch.values}, learn=True)
     return model.eval(), codes
 
 
@@ -48,17 +48,21 @@ def _asked(model: StateSpaceModel, batch: Batch, view: View) -> GaussMarkov:
 
 
 @torch.no_grad()
-def test_the_terms_are_their_formulas(make_model: Make, make_batch: MakeBatch) -> None:
+def test_the_terms_are_their_formulas(
+    make_model: Make, make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, codes = _coded(make_model, make_batch)
     batch = make_batch()
     view = _masked(model, batch, Masking(ratio=0.5, span_s=0.5), reach=0)
     q = _asked(model, batch, view)
-    torch.manual_seed(0)
-    learned, told = code_terms(model, codes, batch, view, q)
-    torch.manual_seed(0)
-    paths = q.rsample(torch.Size((2,)))
     signals = {n: (batch.values[n], batch.mask[n], batch.offset[n]) for n in batch.values}
     tokens = codes(signals)
+    for each in tokens:
+        codes.of(each).follow(tokens[each])
+    torch.manual_seed(0)
+    told = code_terms(model, codes, batch, view, q)
+    torch.manual_seed(0)
+    paths = q.rsample(torch.Size((2,)))
     name, own, part = "ecg", tokens["ecg"], codes.of("ecg")
     others, beside = others_common(tokens, name, (3, batch.steps))
     rows = model.name_index(name, batch)
@@ -77,6 +81,9 @@ def test_the_terms_are_their_formulas(make_model: Make, make_batch: MakeBatch) -
             private, shared = part.told(paths[:, row, step], rows[row, channel])
             each = private.probs[:, own.private[k]].log() + shared.probs[:, own.shared[k]].log()
             log_prob[row] += each.mean()
+    monkeypatch.setattr(Codebook, "_follow", lambda *_: None)
+    monkeypatch.setattr(Codebook, "_revive", lambda *_: None)
+    learned = token_terms(model, codes, batch)
     torch.testing.assert_close(learned[name], lost / 2 / 3.0)  # two channels, three seconds
     count = torch.tensor([max(1, len(each)) for each in asked])
     torch.testing.assert_close(told[name], log_prob / count / 3.0)
@@ -116,7 +123,8 @@ def test_codes_and_state_do_not_teach_each_other(make_model: Make, make_batch: M
     model, codes = _coded(make_model, make_batch)
     batch = make_batch()
     view = _masked(model, batch, Masking(ratio=0.5, span_s=0.5), reach=0)
-    learned, told = code_terms(model, codes, batch, view, _asked(model, batch, view))
+    learned = token_terms(model, codes, batch)
+    told = code_terms(model, codes, batch, view, _asked(model, batch, view))
 
     def moved(loss: Tensor) -> set[str]:
         model.zero_grad()
@@ -142,9 +150,9 @@ def test_an_absent_sensor_changes_the_weight_of_none(
     mask = {n: m.clone() for n, m in batch.mask.items()}
     mask["ppg"][0] = False
     torch.manual_seed(0)
-    whole = code_terms(model, codes, batch, view, q)[1]
+    whole = code_terms(model, codes, batch, view, q)
     torch.manual_seed(0)
-    without = code_terms(model, codes, replace(batch, mask=mask), view, q)[1]
+    without = code_terms(model, codes, replace(batch, mask=mask), view, q)
     assert torch.equal(whole["ecg"], without["ecg"])
     assert torch.equal(whole["resp"], without["resp"])
     assert torch.equal(whole["ppg"][1:], without["ppg"][1:])
@@ -156,17 +164,21 @@ def test_the_objective_adds_them_and_refuses_a_model_without(
 ) -> None:
     model, _ = _coded(make_model, make_batch)
     batch = make_batch()
-    scores = []
-    for codes in (0.0, 2.0):
+
+    def score(codes: float, learn: bool = False) -> Score:
         torch.manual_seed(0)
         objective = Objective(cross=0.0, miss=0.0, mask=1.0, codes=codes)
-        scores.append(score_batch(model, batch, objective, torch.Generator().manual_seed(1)))
-    parts = scores[1].by_window
-    told = sum(parts[f"code/{n}"] for n in batch.values)
-    learned = sum(parts[f"token/{n}"] for n in batch.values)
-    expected = -parts["elbo"] - sum(parts[f"mask/{n}"] for n in batch.values)
-    torch.testing.assert_close(scores[1].loss, (expected + 2.0 * (learned - told)).mean())
-    assert not any("code" in name for name in scores[0].by_window)
+        return score_batch(model, batch, objective, torch.Generator().manual_seed(1), 1.0, learn)
+
+    for learn, term, sign in ((False, "code", -1.0), (True, "token", 1.0)):
+        scored = score(2.0, learn)
+        parts = scored.by_window
+        own = torch.stack([parts[f"{term}/{n}"] for n in batch.values]).sum(0)
+        expected = -parts["elbo"] - sum(parts[f"mask/{n}"] for n in batch.values)
+        torch.testing.assert_close(scored.loss, (expected + 2.0 * sign * own).mean())
+        other = {"code": "token", "token": "code"}[term]
+        assert not any(name.startswith(other) for name in parts)
+    assert not any("code" in name for name in score(0.0).by_window)
     with pytest.raises(FitError, match="codes=256"):
         score_batch(make_model(), batch, Objective(codes=1.0), torch.Generator())
     with pytest.raises(FitError, match="codes=-1"):
@@ -187,7 +199,8 @@ def test_codes_tell_signals_apart_after_a_few_steps(
         kind = torch.randint(6, (8, 20))
         values = (kinds[kind] + 0.05 * torch.randn(8, 20, 4)).unsqueeze(2)
         offset = (torch.arange(4) / 4.0).expand(8, 20, 4)
-        tokens = codes({"ppg": (values, torch.ones_like(values, dtype=torch.bool), offset)})
+        signals = {"ppg": (values, torch.ones_like(values, dtype=torch.bool), offset)}
+        tokens = codes(signals, learn=True)
         own = tokens["ppg"]
         nobody = torch.zeros_like(own.common), torch.zeros(len(own.row), dtype=torch.bool)
         loss = own_terms.token_loss(codes.of("ppg"), own, *nobody).mean()
@@ -199,3 +212,42 @@ def test_codes_tell_signals_apart_after_a_few_steps(
     assert len(told.unique()) == 6, "each kind has a pair of codes of its own"
     missed = codes.of("ppg").decode(torch.cat([own.own, own.common], dim=-1)) - own.patch
     assert missed.square().mean() < 0.1 * own.patch.var()
+
+
+def test_hidden_codes_are_told_better_than_by_how_often_each_is_taken(
+    make_model: Make, make_batch: MakeBatch
+) -> None:
+    """What every sensor shows at a step is of one of four kinds: one sensor tells the others."""
+    rng = torch.Generator().manual_seed(0)
+    empty = make_batch(windows=8, steps=24, holes=0.0)
+    kinds = {n: torch.randn(4, *v.shape[2:], generator=rng) for n, v in empty.values.items()}
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            kind = torch.randint(4, (8, 24), generator=rng)
+            values = {n: 2.0 * own[kind] for n, own in kinds.items()}
+            noisy = {n: v + 0.1 * torch.randn(v.shape, generator=rng) for n, v in values.items()}
+            offset = {n: at.float() for n, at in empty.offset.items()}
+            yield replace(empty, values=noisy, offset=offset)
+
+    model = make_model(codes=6, latent_dim=8, width=16, widths=(16, 16)).float()
+    codes = model.codes
+    assert codes is not None
+    objective = Objective(cross=0.0, miss=0.0, codes=1.0, masking=Masking(0.0, 1.0, 0.5))
+    plan = TrainingPlan(steps=240, learning_rate=1e-2)
+    history = train(model, batches(), [], objective, plan, progress=False)
+    assert "token/ppg" in history.rows[0]
+    assert "code/ppg" not in history.rows[0], "codes are learned before they are told"
+    assert "token/ppg" not in history.rows[-1]
+    batch = next(batches())
+    view = _masked(model, batch, objective.masking, model.reach)
+    with torch.no_grad():
+        q = _asked(model, batch, view)
+        told = code_terms(model, codes, batch, view, q)
+        for name in batch.values:
+            for head in (codes.of(name).to_private, codes.of(name).to_shared):
+                head.weight.zero_()
+                head.bias.zero_()
+        by_share = code_terms(model, codes, batch, view, q)
+    for name in batch.values:
+        assert told[name].sum() > 0.5 * by_share[name].sum()

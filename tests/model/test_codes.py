@@ -25,8 +25,11 @@ def codes_of(model: StateSpaceModel) -> Codes:
 
 
 def tokens_of(model: StateSpaceModel, batch: Batch) -> dict[str, Tokens]:
-    signals = {n: (batch.values[n], batch.mask[n], batch.offset[n]) for n in batch.values}
-    return codes_of(model)(signals)
+    return codes_of(model)(signals_of(batch))
+
+
+def signals_of(batch: Batch) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    return {n: (batch.values[n], batch.mask[n], batch.offset[n]) for n in batch.values}
 
 
 @pytest.fixture
@@ -35,9 +38,8 @@ def make_coded(make_model: Make, make_batch: MakeBatch) -> Callable[..., StateSp
 
     def make(**spec: object) -> StateSpaceModel:
         model = make_model(codes=6, **spec)
-        codes_of(model).train()
-        tokens_of(model, make_batch(seed=7))
-        return model.eval()
+        codes_of(model)(signals_of(make_batch(seed=7)), learn=True)
+        return model
 
     return make
 
@@ -47,7 +49,7 @@ def test_vectors_are_moving_averages_of_the_tokens_nearest_to_them() -> None:
     book.counts.fill_(10.0)
     book.totals.copy_(torch.tensor([[10.0, 0.0], [0.0, 10.0]]))
     x = torch.tensor([[3.0, 4.0], [4.0, 3.0], [0.0, 0.2]])
-    chosen, code, paid = book(x)
+    chosen, code, paid = book(x, learn=True)
     assert code.tolist() == [1, 0, 1]
     torch.testing.assert_close(book.counts, torch.tensor([9.91, 9.92]))
     torch.testing.assert_close(
@@ -57,13 +59,13 @@ def test_vectors_are_moving_averages_of_the_tokens_nearest_to_them() -> None:
     torch.testing.assert_close(paid, torch.tensor([0.4, 0.4, 0.0]))  # |(.6, .8) - (0, 1)|^2
 
 
-def test_nothing_moves_outside_training() -> None:
+def test_nothing_moves_unless_asked_to_learn() -> None:
     torch.manual_seed(0)
     book = Codebook(4, 3)
     x = torch.randn(30, 3)
-    book(x)
+    book(x, learn=True)
     before = {k: v.clone() for k, v in book.state_dict().items()}
-    codes = [book.eval()(own)[1] for own in (x, x[:7])]
+    codes = [book(own, learn=False)[1] for own in (x, x[:7])]
     assert all(torch.equal(v, before[k]) for k, v in book.state_dict().items())
     assert torch.equal(codes[0][:7], codes[1]), "a token's code does not depend on the others"
 
@@ -73,22 +75,22 @@ def test_dead_codes_begin_anew_at_tokens_and_all_come_to_be_used() -> None:
     centres = F.normalize(torch.randn(8, 16), dim=-1)
     book = Codebook(32, 16)
     for _ in range(100):
-        book(centres[torch.randint(8, (64,))] + 0.05 * torch.randn(64, 16))
-    used = book.eval()(centres)[1]
+        book(centres[torch.randint(8, (64,))] + 0.05 * torch.randn(64, 16), learn=True)
+    used = book(centres, learn=False)[1]
     assert len(used.unique()) == 8
     assert ((book.vectors[used] * centres).sum(-1) > 0.97).all()
     book.counts[3], book.totals[3] = 0.1, -centres.sum(0)
-    assert not (book.eval()(centres)[1] == 3).any(), "no token takes it"
-    book.train()(centres)
+    assert not (book(centres, learn=False)[1] == 3).any(), "no token takes it"
+    book(centres, learn=True)
     assert float((book.vectors[3] @ centres.T).max()) > 0.97
 
 
 def test_the_gradient_is_passed_straight_to_the_token() -> None:
-    book = Codebook(2, 2).eval()
+    book = Codebook(2, 2)
     book.counts.fill_(1.0)
     book.totals.copy_(torch.eye(2))
     x = torch.tensor([[0.8, 0.6]], requires_grad=True)
-    chosen, _, _ = book(x)
+    chosen, _, _ = book(x, learn=False)
     (chosen * torch.tensor([0.0, 2.0])).sum().backward()
     # d/dx of 2 x_2 / |x| at |x| = 1
     torch.testing.assert_close(x.grad, torch.tensor([[-2 * 0.8 * 0.6, 2 * (1 - 0.36)]]))

@@ -95,9 +95,22 @@ def test_a_contrast_of_one_sensor_is_refused() -> None:
 
 def test_images_have_no_codes() -> None:
     chosen = recipe("physioomni", model={**SMALL, "private_dim": 4}, batch_size=2, window_s=4.0)
-    fitted = fit(_cohort("dropfuse"), steps=1, recipe=chosen, held_out=0.0, progress=False)
-    assert "code/ecg" in fitted.history.rows[-1]
-    assert "code/cine" not in fitted.history.rows[-1]
+    fitted = fit(_cohort("dropfuse"), steps=3, recipe=chosen, held_out=0.0, progress=False)
+    logged = {key for row in fitted.history.rows for key in row}
+    assert {"token/ecg", "code/ecg"} <= logged
+    assert not {"token/cine", "code/cine"} & logged
+
+
+def test_half_of_z_is_shared_however_many_sensors_there_are() -> None:
+    everything = simulate_night(2, minutes=1.0, seed=1, absent=0.0)
+    few = everything.keep("eeg", "eog", "emg", "ecg")
+    small = {name: SMALL[name] for name in ("evidence_dim", "widths", "width")}
+    chosen = recipe("physioomni", model=small, batch_size=2, window_s=4.0)
+    for cohort, shared in ((few, 24), (everything, 6 * 7)):
+        spec = fit(cohort, steps=1, recipe=chosen, held_out=0.0, progress=False).model.spec
+        assert (spec.shared_dim, spec.private_dim) == (shared, 6)
+    with pytest.raises(FitError, match="7 modalities of private_dim=6 against latent_dim=40"):
+        fit(everything, steps=1, recipe=chosen, latent_dim=40, progress=False)
 
 
 def test_heart_sounds_are_heard_in_bands() -> None:
