@@ -600,7 +600,8 @@ class FittedModel:
         Returns:
             (unit, feature), with per_modality (unit, modality, feature) in which a modality that
             a record lacks is NaN; without pooling (unit, step, latent). Coordinates subject,
-            record, start_s and stop_s (of subjects: subject).
+            record, start_s and stop_s (of subjects: subject), of sequences since_s, the middle of
+            each step from start_s on.
 
         Raises:
             ModalityError: a modality the model was not fitted with.

@@ -114,10 +114,19 @@ def embed_records(
     unit = form.unit
     dims, coords = _layout(model, given, form)
     table = xr.DataArray(
-        np.concatenate(rows), dims=(unit, *dims), coords={**coords, "subject": (unit, subjects)}
+        np.concatenate(rows),
+        dims=(unit, *dims),
+        coords={**coords, "subject": (unit, subjects)},
+        name="embedding",
+        attrs={"given": ", ".join(given), "inference_library": "latentphys"},
     )
+    if not form.pooled:
+        middle = (np.arange(table.sizes["step"]) + 0.5) / model.spec.state_rate_hz
+        table = table.assign_coords(since_s=("step", middle, {"units": "s"}))
     if unit == "subject":
-        return table.rename(subject="who").groupby("who").mean().rename(who="subject")
+        return (
+            table.rename(subject="who").groupby("who").mean(keep_attrs=True).rename(who="subject")
+        )
     return table.assign_coords(
         record=(unit, names),
         start_s=(unit, np.concatenate(starts), {"units": "s"}),

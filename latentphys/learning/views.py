@@ -13,6 +13,7 @@ from latentphys.preparation.batch import Batch
 from latentphys.recordings.errors import FitError
 
 USUAL = 3  # sensors of a window in which what is left out weighs 1
+NOTHING = "nothing"  # in the place of names of sensors
 GAPS_APART = 3.0  # lengths from the middle of one gap to the next: a third is hidden
 
 
@@ -44,10 +45,10 @@ class View:
         return target if target.dim() == 2 else target.unsqueeze(-1).expand(-1, steps)
 
     def sources(self, modalities: Sequence[str]) -> list[str]:
-        """The sensors that speak in each row, in words: "ecg+resp"; "" for none."""
+        """The sensors that speak in each row, in words: "ecg+resp"; NOTHING for none."""
         keep = self.keep.flatten(2).any(-1) if self.keep.dim() == 3 else self.keep
         return [
-            "+".join(name for name, kept in zip(modalities, row, strict=True) if kept)
+            "+".join(name for name, kept in zip(modalities, row, strict=True) if kept) or NOTHING
             for row in keep.tolist()
         ]
 

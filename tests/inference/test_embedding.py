@@ -130,8 +130,19 @@ def test_a_sequence_is_the_posterior_step_by_step(
     mean = tiny_fit.posterior(record, draws=1)["posterior"].z_mean
     steps = table.sizes["step"]
     np.testing.assert_allclose(table[1], mean[steps : 2 * steps], atol=1e-6)
+    times = mean.time[steps : 2 * steps]
+    np.testing.assert_allclose(table.start_s[1] + table.since_s, times, atol=1e-6)
     pooled = tiny_fit.embed(record, unit)  # type: ignore[arg-type]
     np.testing.assert_allclose(table.mean("step"), pooled[:, :6], atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["window", "record", "subject"])
+def test_an_embedding_says_what_it_is(
+    tiny_fit: FittedModel, tiny_cohort: Cohort, unit: str
+) -> None:
+    table = tiny_fit.embed(tiny_cohort, unit, given=["ecg", "ppg"])  # type: ignore[arg-type]
+    assert table.name == "embedding"
+    assert table.attrs == {"given": "ecg, ppg", "inference_library": "latentphys"}
 
 
 def test_each_modality_alone_and_the_absent_nan(tiny_fit: FittedModel, tiny_cohort: Cohort) -> None:

@@ -50,6 +50,24 @@ def test_leave_one_out_is_sleepfms_formula() -> None:
     torch.testing.assert_close(got.mean(), want / 6.0)
 
 
+def test_leave_one_out_on_numbers_written_out() -> None:
+    """Three modalities of two windows, e^tau = 2; what each is compared with is worked by hand."""
+    e = torch.tensor(
+        [[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.6, 0.8]], [[0.0, 1.0], [0.8, 0.6]]],
+        dtype=torch.float64,
+    )
+    # 2 e_m . o_{-m}, where o_{-1} = (.5, .5), (.7, .7); o_{-2} = (.5, .5), (.4, .8); and
+    # o_{-3} = (1, 0), (.3, .9)
+    logits = [[[1.0, 1.4], [1.0, 1.4]], [[1.0, 0.8], [1.4, 1.76]], [[0.0, 1.8], [1.6, 1.56]]]
+    want = 0.0
+    for (a, b), (c, d) in logits:
+        across = math.log(math.exp(a) + math.exp(b)) - a + math.log(math.exp(c) + math.exp(d)) - d
+        down = math.log(math.exp(a) + math.exp(c)) - a + math.log(math.exp(b) + math.exp(d)) - d
+        want += (across + down) / 2.0
+    got = contrastive.leave_one_out(e, torch.ones(2, 3, dtype=torch.bool), torch.tensor(2.0))
+    assert float(got.mean()) == pytest.approx(want / 6.0, rel=1e-12)
+
+
 def test_pairwise_is_the_mean_over_pairs() -> None:
     e, right = _vectors(), torch.arange(5)
     want = [

@@ -17,6 +17,7 @@ from latentphys.api import fit
 from latentphys.fitted import FittedModel
 from latentphys.learning.resuming import Checkpoint
 from latentphys.preparation.preprocessing import Preprocessing, SignalPlan
+from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import FitError, ModelFileError
 from latentphys.recordings.simulation import simulate
@@ -96,6 +97,21 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     names = {file.name.split("-")[0] for file in folder.iterdir()}
     assert names == {"training.json", "training"}
     assert len(list(folder.iterdir())) == 2, "old tensors are gone"
+
+
+@pytest.mark.parametrize("name", ["physioomni", "sleepfm"])
+def test_averages_that_follow_training_go_on_too(name: str, cohort: Cohort, tmp_path: Path) -> None:
+    """Codebooks, shares of codes and what a contrast is standardised by."""
+    sizes = {"evidence_dim": 8, "widths": (8, 12), "width": 8}
+    private = {"private_dim": 1} if name == "physioomni" else {}
+    chosen = recipe(name, model={**sizes, **private}, batch_size=2)
+    own = {**TINY, "recipe": chosen}
+    with pytest.MonkeyPatch.context() as patch:
+        killed(patch, 4)
+        with pytest.raises(Killed):
+            fit(cohort, **own, checkpoint=Checkpoint(tmp_path / "run", every_steps=1))
+    gone_on, straight = fit(cohort, **own, checkpoint=tmp_path / "run"), fit(cohort, **own)
+    assert_same(gone_on, straight)
 
 
 def test_a_finished_run_is_given_back(

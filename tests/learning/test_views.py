@@ -284,7 +284,7 @@ def test_single_views_are_one_sensor_each() -> None:
         assert torch.equal(view.keep.view(3, 50, 3)[m, :, m], present[:, m])
     assert not view.target.any()
     names = ["ecg", "ppg", "resp"]
-    assert set(view.sources(names)) == {"", *names}
+    assert set(view.sources(names)) == {"nothing", *names}
     assert View(present, ~present).sources(names)[:1] == [
         "+".join(n for n, p in zip(names, present[0].tolist(), strict=True) if p)
     ]
