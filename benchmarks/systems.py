@@ -2,7 +2,8 @@
 
     python benchmarks/systems.py [--data DIR] [--only sounds,nights,...] [--seeds 3] [--steps N]
 
-Every figure is of people the model has not seen, with a 95 % interval over resampled people. Rows
+Every figure is of people the model has not seen, with a 95 % interval over resampled people; below
+a table come the differences its claims are about, of the same people. Rows
 sounds, nights and privates are of simulated people; features, drops, arithmetic and chords need
 --data, and features needs hmmlearn (`pip install ".[benchmarks]"`).
 """
@@ -19,19 +20,27 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from rows import arithmetic, chords, drops, nights, privates, sounds
-from rows.tally import table
+from rows.tally import differences, table
 
 STEPS = {
     "sounds": 300,
     "nights": 150,
     "features": 300,
     "drops": 400,
-    "privates": 150,
+    "privates": 600,
     "arithmetic": 60,
     "chords": 33_000,
 }
 REAL = ("features", "drops", "arithmetic", "chords")
-SIMULATED = {"sounds": sounds, "nights": nights, "privates": privates}
+ROWS = {
+    "sounds": sounds,
+    "nights": nights,
+    "features": nights,
+    "drops": drops,
+    "privates": privates,
+    "arithmetic": arithmetic,
+    "chords": chords,
+}
 
 
 def main() -> None:
@@ -60,10 +69,11 @@ def main() -> None:
         elif name == "chords":
             rows = chords.run(options.seeds, steps)
         else:
-            rows = SIMULATED[name].run(options.seeds, steps)
+            rows = ROWS[name].run(options.seeds, steps)
         minutes = (time.monotonic() - started) / 60.0
         title = f"{name}: {options.seeds} seeds, {steps} steps a model, {minutes:.1f} min"
         print(f"\n{table(title, rows)}", flush=True)
+        print(table("", differences(rows, ROWS[name].CLAIMS)), flush=True)
 
 
 if __name__ == "__main__":

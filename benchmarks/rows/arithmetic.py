@@ -33,6 +33,11 @@ WAYS = {
 }
 IMPUTES = (OWN, "statespace")
 IMPUTED = {"eeg": ("ecg",), "ecg": ("eeg",)}
+CLAIMS = [
+    (f"{OWN}, {one} probe", f"{other} probe")
+    for one, other in (("resilient", f"{OWN}, plain"), ("resilient", f"{SHARED}, resilient"))
+]
+CLAIMS += [("statespace, imputing", f"{OWN}, imputing")]
 
 
 def run(folder: Path, seeds: int, steps: int) -> Rows:

@@ -29,6 +29,7 @@ WAYS = {
     ),
 }
 WITHOUT_STATE = {"notes alone": chorales.unigram, "chains of notes": chorales.markov}
+CLAIMS = [("statespace", "dmm")]
 
 
 def run(seeds: int, steps: int) -> dict[str, dict[str, Tally]]:

@@ -41,6 +41,12 @@ WAYS = {
     ),
     "statespace": lp.recipe("statespace", window_s=32.0),
 }
+CLAIMS = [
+    (f"drop 0.3, {probe} probe", f"{other}, {probe} probe")
+    for other in ("no drop", "late-fusion contrast", "statespace")
+    for probe in ("plain", "resilient")
+]
+CLAIMS += [("statespace, imputing", f"{way}, imputing") for way in ("drop 0.3", "no drop")]
 
 
 def run(folder: Path, seeds: int, steps: int) -> Rows:

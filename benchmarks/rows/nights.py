@@ -43,6 +43,7 @@ OF_FEATURES = {
     "sleepfm": {"window_s": EPOCH_S, "batch_size": 256},
     "statespace": {"window_s": 20 * EPOCH_S, "batch_size": 32},
 }
+CLAIMS = [("leave_one_out", "pairwise"), ("statespace", "leave_one_out")]
 
 
 def run(

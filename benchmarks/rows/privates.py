@@ -32,6 +32,12 @@ WAYS = {
     "statespace": lp.recipe("statespace", state_rate_hz=CLOCK_HZ, window_s=30.0),
 }
 TUNED = (OWN, "statespace")
+CLAIMS = [(f"{OWN}, resilient {by}", f"{OWN}, plain {by}") for by in ("probe", "fine-tuning")]
+CLAIMS += [
+    (f"{one}, {what}", f"{other}, {what}")
+    for one, other in ((OWN, SHARED), ("statespace", OWN), ("statespace", SHARED))
+    for what in ("resilient probe", "imputing")
+]
 Sides = tuple[lp.Cohort, lp.Cohort]
 # Of each side, sensors -> embeddings of its windows by them.
 Seen = list[dict[tuple[str, ...], xr.DataArray]]

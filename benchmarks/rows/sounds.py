@@ -34,6 +34,13 @@ WAYS = {
     "heart sounds alone": (STETHOSCOPE, ("pcg",)),
     "statespace": (STATESPACE, BOTH),
 }
+CLAIMS = [
+    ("joint", "ECG alone"),
+    ("joint", "heart sounds alone"),
+    ("joint", "joint, untrained"),
+    ("statespace", "joint"),
+    ("statespace, imputing", "joint, imputing"),
+]
 
 
 def run(seeds: int, steps: int) -> Rows:

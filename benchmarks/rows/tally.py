@@ -55,15 +55,57 @@ class Tally:
     def estimate(self) -> tuple[float, float, float]:
         """The score and its 95 % interval over resampled people."""
         each = np.stack(list(self.sums.values()))
-        rng = np.random.default_rng(0)
-        drawn = rng.integers(len(each), size=(RESAMPLES, len(each)))
-        scores = [self.score(each[rows].sum(0)) for rows in drawn]
-        low, high = np.nanpercentile(scores, [2.5, 97.5])
-        return self.score(each.sum(0)), float(low), float(high)
+        return _over_people(lambda rows: self.score(each[rows].sum(0)), len(each))
 
     def __str__(self) -> str:
         value, low, high = self.estimate()
         return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+class Difference:
+    """One way's score less another's, of the same people, who are resampled together."""
+
+    def __init__(self, one: Tally, other: Tally) -> None:
+        who = [name for name in one.sums if name in other.sums]
+        self._score = one.score
+        self._each = [np.stack([own.sums[name] for name in who]) for own in (one, other)]
+
+    def estimate(self) -> tuple[float, float, float]:
+        """The difference and its 95 % interval over resampled people."""
+
+        def less(rows: NDArray[np.int64]) -> float:
+            one, other = (self._score(each[rows].sum(0)) for each in self._each)
+            return one - other
+
+        return _over_people(less, len(self._each[0]))
+
+    def __str__(self) -> str:
+        value, low, high = self.estimate()
+        return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def differences(
+    rows: Mapping[str, Mapping[str, Tally]], pairs: Sequence[tuple[str, str]]
+) -> dict[str, dict[str, Difference]]:
+    """ "one less other" -> of the scores that both rows have, the differences."""
+    return {
+        f"{one} less {other}": {
+            column: Difference(tally, rows[other][column])
+            for column, tally in rows[one].items()
+            if column in rows[other]
+        }
+        for one, other in pairs
+        if one in rows and other in rows
+    }
+
+
+def _over_people(
+    score: Callable[[NDArray[np.int64]], float], people: int
+) -> tuple[float, float, float]:
+    """A score of rows of people, and its 95 % interval over people drawn again."""
+    drawn = np.random.default_rng(0).integers(people, size=(RESAMPLES, people))
+    low, high = np.nanpercentile([score(rows) for rows in drawn], [2.5, 97.5])
+    return score(np.arange(people)), float(low), float(high)
 
 
 def share(sums: Array) -> float:
