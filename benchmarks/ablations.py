@@ -4,7 +4,7 @@
     python benchmarks/ablations.py --only default,narrow,no_cross      simulated people, minutes
 
 objective       no_cross, no_miss: the ELBO without one of the terms that teach absent sensors
-architecture    attention guide, oscillator transition
+architecture    guide by attention or linear recurrences, oscillator transition
 scale           latent 8 for 32; narrow networks; half of the people
 missingness     never_resp: respiration removed in training (what it is worth to the model), beside
                 the default with respiration removed when asked (how well the model does without)
@@ -56,6 +56,7 @@ VARIANTS: dict[str, Recipe] = {
     "no_cross": recipe("statespace", objective={"cross": 0.0}),
     "no_miss": recipe("statespace", objective={"miss": 0.0}),
     "attention": recipe("statespace", model={"guide": "attention"}),
+    "lru": recipe("statespace", model={"guide": "lru"}),
     "oscillator": recipe("statespace", model={"transition": "oscillator"}),
     "latent_8": recipe("statespace", model={"latent_dim": 8}),
     "narrow": recipe("statespace", model=NARROW),

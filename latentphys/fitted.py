@@ -1015,7 +1015,9 @@ class FittedModel:
                 "one with latentphys.read, or make one with Record.from_arrays."
             )
         for name, spec in self.model.spec.sensors.items():
-            if name in record.signals:
+            plan = self.preprocessing.plans.get(name)
+            # Power in bands is in dB of whatever the signal is in: scaling takes off the offset.
+            if name in record.signals and not (plan and plan.bands_hz):
                 _check_units(record, name, spec.units)
         prepared = _in_units_of(self.model.spec, self.preprocessing).prepare(record)
         check_inputs(prepared, self.model.spec.inputs)

@@ -12,11 +12,13 @@ import pytest
 from latentphys.api import fit, load
 from latentphys.learning.objective import Objective
 from latentphys.preparation.preprocessing import SignalPlan
+from latentphys.preparation.spectrogram import log_band_power
 from latentphys.recipes.catalogue import RECIPES, Recipe, recipe
 from latentphys.recordings.cohort import Cohort
 from latentphys.recordings.errors import ArgumentError, FitError
 from latentphys.recordings.night import simulate_night
 from latentphys.recordings.reading import read
+from latentphys.recordings.record import Record
 from latentphys.recordings.simulation import simulate
 
 SMALL = {"latent_dim": 24, "evidence_dim": 8, "widths": (8, 12), "width": 8, "dropout": 0.1}
@@ -130,6 +132,28 @@ def test_heart_sounds_are_heard_in_bands() -> None:
     )
     assert fitted.model.spec.sensors["pcg"].reach == 8  # two frames at 12.5 Hz are eight steps
     assert fitted.model.reach == 8 + fitted.model.encoder("pcg").reach
+
+
+def test_eeg_is_seen_in_bands() -> None:
+    """Two electrodes' power from delta to beta, eight channels a second."""
+    plan = SignalPlan(bands_hz=(0.5, 4.0, 8.0, 13.0, 30.0), band_window_s=2.0, band_rate_hz=1.0)
+    chosen = recipe(
+        "statespace", state_rate_hz=1.0, window_s=60.0, plans={"eeg": plan}, model=SMALL
+    )
+    night = simulate_night(1, minutes=20.0, seed=1, absent=0.0).keep("eeg", "ecg")
+    fitted = fit(night, steps=2, recipe=chosen, held_out=0.0, progress=False)
+    bands = fitted.prepared(night[0]).signals["eeg"]
+    assert len(bands.channels) == 2 * 4
+    assert bands.rate_hz == 1.0
+    imputed = fitted.impute(night[0], "eeg", draws=2)
+    assert imputed.sizes["channel"] == 8
+    assert imputed["mean"].attrs["units"] == "dB"
+    assert fitted.embed(night[0].drop("ecg"), unit="epoch").sizes["epoch"] == 40
+    time = np.arange(6000) / 100.0
+    wave = 20.0 * np.sin(2 * np.pi * 10.0 * time)[None]
+    alpha = Record.from_arrays({"eeg": (wave, 100.0)}, subject="s")
+    power = log_band_power(alpha.signals["eeg"].values, 100.0, 1.0, list(plan.bands_hz), 2.0)
+    assert (power[0].mean(-1).argmax(), power.shape[1]) == (2, 4)
 
 
 def test_a_recipe_is_changed_in_part() -> None:
