@@ -1,4 +1,4 @@
-"""PhysioOmni: shared and private latents against shared ones, codes against none, on every subset.
+"""PhysioOmni: shared and private latents, with codes, against shared ones without, on every subset.
 
 Simulated nights; sleep stage of unseen people by a linear probe trained with every sensor (plain)
 or on every subset (resilient), and by the fine-tuned model, its head asked of every subset
@@ -23,12 +23,10 @@ SENSORS = ("eeg", "eog", "emg", "ecg")
 SUBSETS = [s for size in range(len(SENSORS), 0, -1) for s in combinations(SENSORS, size)]
 IMPUTED = {t: [name for name in SENSORS if name != t] for t in ("eeg", "eog", "ecg")}
 CLOCK_HZ = 4.0
-NO_CODES = {"codes": 0.0}
 OWN, SHARED = "shared and private", "shared alone, no codes"
 WAYS = {
     OWN: lp.recipe("physioomni"),
-    "no codes": lp.recipe("physioomni", model={"codes": 0}, objective=NO_CODES),
-    SHARED: lp.recipe("physioomni", model={"codes": 0, "private_dim": 0}, objective=NO_CODES),
+    SHARED: lp.recipe("physioomni", model={"codes": 0, "private_dim": 0}, objective={"codes": 0.0}),
     "statespace": lp.recipe("statespace", state_rate_hz=CLOCK_HZ, window_s=30.0),
 }
 TUNED = (OWN, "statespace")
