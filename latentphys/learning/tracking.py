@@ -31,6 +31,8 @@ class Progress:
         terms = {name: float(value.mean()) for name, value in score.by_window.items()}
         shown = {"elbo": "elbo", "kl_state": "KL", "align": "align"}
         told = [f"{word} {terms[name]:.3g}" for name, word in shown.items() if name in terms]
+        hidden = [value for name, value in terms.items() if name.startswith("mask/")]
+        told += [f"hidden {sum(hidden):.3g}"] if hidden else []
         self.bar.set_postfix_str(
             f"{', '.join(told)} nats/s, active units {score.active_units}", refresh=False
         )

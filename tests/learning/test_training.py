@@ -12,6 +12,7 @@ import torch
 from latentphys.learning import training
 from latentphys.learning.objective import Objective, Score, score_batch
 from latentphys.learning.specification import sensors_of
+from latentphys.learning.tracking import Progress
 from latentphys.learning.training import TrainingPlan, held_out_loss, train
 from latentphys.model.statespace import ModelSpec, StateSpaceModel
 from latentphys.preparation.batch import Batch
@@ -185,3 +186,19 @@ def test_a_time_budget_ends(records: list[PreparedRecord]) -> None:
     history = train(_model(records), _loader(records), [], Objective(), plan, False)
     assert history.rows[-1]["step"] >= 1
     assert history.rows[-1]["seconds"] < 5.0
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"elbo": [-2.0, -4.0], "kl_state": [1.0]}, "elbo -3, KL 1 nats/s, active units 3"),
+        ({"mask/ecg": [1.0, 3.0], "mask/ppg": [2.0]}, "hidden 4 nats/s, active units 3"),
+        ({"align": [0.5]}, "align 0.5 nats/s, active units 3"),
+    ],
+)
+def test_the_bar_tells_what_is_trained(terms: dict[str, list[float]], words: str) -> None:
+    progress = Progress(True)
+    by_window = {name: torch.tensor(values) for name, values in terms.items()}
+    progress.update(0.5, Score(torch.zeros(()), by_window, active_units=3))
+    progress.close()
+    assert progress.bar.postfix == words
