@@ -54,7 +54,8 @@ class Objective:
 
     Attributes:
         elbo: weight of the ELBO; 0 for a representation by the other terms alone.
-        cross: lambda_cross.
+        cross: lambda_cross, of a sensor left out of three; it weighs alike in windows with more or
+            fewer (`subset_view`).
         miss: lambda_miss.
         mask: lambda_mask.
         align: lambda_align; the model needs an `align_dim`, but for "posterior".
