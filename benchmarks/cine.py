@@ -43,7 +43,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from rows.tally import Array, Tally, explained, share, spreads, table
+from rows.tally import Array, Rows, Tally, explained, share, spreads, table
 from rows.windows import mean_of
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -59,7 +59,6 @@ from latentphys.trust.held_out import untrained
 ASKED = ("ejection_fraction", "myocardial_mass", "end_diastolic_volume", "contractility")
 PHASES, AROUND_S, LEVEL, DRAWS = 16, 0.5, 0.9, 8
 # predictor or model -> column -> tally
-Rows = dict[str, dict[str, Tally]]
 
 
 def cohort_of(seed: int, subjects: int) -> tuple[lp.Cohort, lp.Cohort]:

@@ -3,9 +3,9 @@
     python benchmarks/systems.py [--data DIR] [--only sounds,nights,...] [--seeds 3] [--steps N]
 
 Every figure is of people the model has not seen, with a 95 % interval over resampled people; below
-a table come the differences its claims are about, of the same people. Rows
-sounds, nights and privates are of simulated people; features, drops, arithmetic and chords need
---data, and features needs hmmlearn (`pip install ".[benchmarks]"`).
+a table come the differences that are claimed, of the same people. Rows sounds, nights and privates
+are of simulated people; features, drops, arithmetic and chords need --data, and features needs
+hmmlearn (`pip install ".[benchmarks]"`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def main() -> None:
         minutes = (time.monotonic() - started) / 60.0
         title = f"{name}: {options.seeds} seeds, {steps} steps a model, {minutes:.1f} min"
         print(f"\n{table(title, rows)}", flush=True)
-        print(table("", differences(rows, ROWS[name].CLAIMS)), flush=True)
+        if claimed := differences(rows, ROWS[name].CLAIMS):
+            print(table("", claimed), flush=True)
 
 
 if __name__ == "__main__":

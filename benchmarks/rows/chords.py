@@ -12,7 +12,7 @@ import chorales
 import numpy as np
 
 import latentphys as lp
-from rows.tally import Tally, share
+from rows.tally import Rows, Tally, share
 
 DMM = lp.recipe("dmm")
 WAYS = {
@@ -32,11 +32,11 @@ WITHOUT_STATE = {"notes alone": chorales.unigram, "chains of notes": chorales.ma
 CLAIMS = [("statespace", "dmm")]
 
 
-def run(seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
+def run(seeds: int, steps: int) -> Rows:
     """Nats a step, a row a way."""
     heard, test = chorales.chorales("train"), chorales.chorales("test")
     asked = chorales.whole(chorales.prepared(test, "test", DMM))
-    rows: dict[str, dict[str, Tally]] = {}
+    rows: Rows = {}
     for seed in range(seeds):
         for name, chosen in WAYS.items():
             fit = chorales.learn(None, steps, seed, chosen)

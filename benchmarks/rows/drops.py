@@ -13,8 +13,8 @@ from pathlib import Path
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
-from rows.imputed import Rows, impute, impute_plainly
-from rows.tally import Tally, explained, probe_number
+from rows.imputed import impute, impute_plainly
+from rows.tally import Rows, Tally, explained, probe_number
 from rows.windows import embedded, observed_mean, pooled, teachings, truths
 
 SENSORS = ("ecg", "ppg", "resp")

@@ -12,12 +12,11 @@ from latentphys.inference.imputation import Question
 from latentphys.trust.directions import score_predictor
 from latentphys.trust.patterns import Ask, Pattern
 from latentphys.trust.rivals import Rivals
-from rows.tally import Tally, share
+from rows.tally import Rows, Tally, share
 
 SCORES = {"window_correlation": "correlation", "crps": "CRPS", "coverage": "coverage"}
 DRAWS = 50
 Asked = Mapping[str, Sequence[str]]  # sensor -> those it is imputed from
-Rows = dict[str, dict[str, Tally]]
 
 
 def impute(

@@ -23,6 +23,7 @@ from rows.tally import (
     STAGES,
     Array,
     Labelled,
+    Rows,
     Tally,
     count_confusions,
     macro_f1,
@@ -46,11 +47,9 @@ OF_FEATURES = {
 CLAIMS = [("leave_one_out", "pairwise"), ("statespace", "leave_one_out")]
 
 
-def run(
-    seeds: int, steps: int, subjects: int = 18, minutes: float = 30.0
-) -> dict[str, dict[str, Tally]]:
+def run(seeds: int, steps: int, subjects: int = 18, minutes: float = 30.0) -> Rows:
     """Retrieval and staging on simulated nights of unseen people."""
-    rows: dict[str, dict[str, Tally]] = {}
+    rows: Rows = {}
     for seed in range(seeds):
         train, test = nights_of(200 + seed, SENSORS, subjects, minutes, seed)
         for way in (*WAYS, "statespace"):
@@ -105,10 +104,10 @@ def _retrieve(fit: FittedModel, test: lp.Cohort, seed: int, row: dict[str, Tally
     chance.add(f"{seed}", np.array([10.0 / e.shape[1], 1.0]))
 
 
-def run_features(folder: Path, seeds: int, steps: int) -> dict[str, dict[str, Tally]]:
+def run_features(folder: Path, seeds: int, steps: int) -> Rows:
     """Staging of Sleep-EDF's epochs by a linear probe, with both channels and with either."""
     cohort = _two_channels(lp.read(folder))
-    rows: dict[str, dict[str, Tally]] = {}
+    rows: Rows = {}
     for seed in range(seeds):
         train, test = cohort.split(test=2 / 7, seed=seed)
         for name, sizes in OF_FEATURES.items():
@@ -154,7 +153,7 @@ def _stage_features(
     name: str,
     train: lp.Cohort,
     test: lp.Cohort,
-    rows: dict[str, dict[str, Tally]],
+    rows: Rows,
 ) -> None:
     for subset, given in _subsets():
         sides = []
@@ -178,7 +177,7 @@ def _subsets() -> list[tuple[str, tuple[str, ...]]]:
     return [("both", tuple(CHANNELS)), *((channel, (m,)) for m, channel in CHANNELS.items())]
 
 
-def _raw_features(train: lp.Cohort, test: lp.Cohort, rows: dict[str, dict[str, Tally]]) -> None:
+def _raw_features(train: lp.Cohort, test: lp.Cohort, rows: Rows) -> None:
     """The same probe on the features themselves, and a hidden Markov model of them.
 
     Standardised by the people to fit, and as the models see them, each record by itself.

@@ -15,8 +15,8 @@ import xarray as xr
 
 import latentphys as lp
 from latentphys.fitted import FittedModel
-from rows.imputed import Rows, impute, impute_plainly
-from rows.tally import Tally, count_confusions, macro_f1, probe_class
+from rows.imputed import impute, impute_plainly
+from rows.tally import Rows, Tally, count_confusions, macro_f1, probe_class
 from rows.windows import by_window, commonest, embedded, nights_of, pooled, teachings, truths
 
 SENSORS = ("eeg", "eog", "emg", "ecg")

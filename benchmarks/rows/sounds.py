@@ -13,8 +13,8 @@ from dataclasses import replace
 import latentphys as lp
 from latentphys.fitted import FittedModel
 from latentphys.trust.held_out import untrained
-from rows.imputed import Rows, impute, impute_plainly
-from rows.tally import Tally, explained, probe_number
+from rows.imputed import impute, impute_plainly
+from rows.tally import Rows, Tally, explained, probe_number
 from rows.windows import embedded, mean_of, with_truth
 
 SUBJECTS, MINUTES = 36, 1.5

@@ -84,9 +84,10 @@ class Difference:
         return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def differences(
-    rows: Mapping[str, Mapping[str, Tally]], pairs: Sequence[tuple[str, str]]
-) -> dict[str, dict[str, Difference]]:
+Rows = dict[str, dict[str, Tally]]  # way -> score -> its tally
+
+
+def differences(rows: Rows, pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, Difference]]:
     """ "one less other" -> of the scores that both rows have, the differences."""
     return {
         f"{one} less {other}": {
