@@ -638,8 +638,8 @@ class FittedModel:
 
         Args:
             data: a record or a cohort.
-            unit: what a row stands for: a "record", whose posterior has the moments of its
-                windows' mixed, or a "window" of the model's length.
+            unit: what a row stands for: a "record" or a "subject", whose posterior has the moments
+                of its windows' mixed, or a "window" of the model's length.
             given: modalities used; all the model knows when left out. Without the sensor itself,
                 or without any other, the answer is the prior.
             draws: posterior draws.
@@ -647,8 +647,8 @@ class FittedModel:
 
         Returns:
             Dataset with mean, sd and told (unit, modality), and draws (sample, unit, modality),
-            in seconds; `told` is False where the answer is the prior. Coordinates record,
-            subject and, of windows, start_s.
+            in seconds; `told` is False where the answer is the prior. Coordinates subject, but
+            for subjects record, and of windows start_s.
 
         Raises:
             FitError: a model fitted without lags.

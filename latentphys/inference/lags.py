@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,9 +21,19 @@ from latentphys.preparation.preprocessing import PreparedRecord
 from latentphys.preparation.windows import observed, tile
 from latentphys.recordings.errors import ArgumentError, FitError, listed
 
-LagUnit = Literal["record", "window"]
-UNITS = ("record", "window")
+LagUnit = Literal["subject", "record", "window"]
+UNITS = ("subject", "record", "window")
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Lags of one subject's windows, or of what they are pooled to."""
+
+    subject: str
+    record: str
+    found: Mapping[str, Lag]
+    start_s: Array
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class LagQuestion:
 
     Attributes:
         given: modalities used.
-        unit: what a row stands for, "record" or "window".
+        unit: what a row stands for, "subject", "record" or "window".
         window_s: length of the windows, seconds.
         draws: posterior draws.
         seed: of the draws.
@@ -54,9 +65,10 @@ class LagQuestion:
 def lag_records(
     model: StateSpaceModel, records: Iterable[PreparedRecord], question: LagQuestion
 ) -> xr.Dataset:
-    """q(tau^m | x) of every record, or of its windows, one record held at a time.
+    """q(tau^m | x) of every subject, record or window, one record held at a time.
 
-    A record's posterior has the moments of its windows' mixed: what its lag is at a moment of it.
+    The posterior of a record, or of a subject, has the moments of its windows' mixed: what the lag
+    is at a moment of it.
 
     Args:
         model: in evaluation mode.
@@ -75,18 +87,17 @@ def lag_records(
             "this model has no lag. Fit one with "
             "recipe=latentphys.recipe('statespace', model={'lags': ('ppg',)})."
         )
-    rows, subjects, own, starts = [], [], [], []
-    for record in records:
-        found, start_s = _windows(model, record, question)
-        if question.unit == "record":
-            found, start_s = _pooled(found), np.zeros(1)
-        rows.append(np.stack([_row(model, found.get(name), len(start_s), name) for name in names]))
-        subjects += [record.subject] * len(start_s)
-        own += [record.record] * len(start_s)
-        starts.append(start_s)
+    unit = question.unit
+    each = [_windows(model, record, question) for record in records]
+    if unit != "window":
+        each = _pooled(each, unit)
+    rows = [
+        np.stack([_row(model, own.found.get(name), len(own.start_s), name) for name in names])
+        for own in each
+    ]
     mean, sd, told = np.concatenate(rows, axis=-1).transpose(1, 2, 0)
     noise = np.random.default_rng(question.seed).standard_normal((question.draws, *mean.shape))
-    seconds, plane, unit = {"units": "s"}, (question.unit, "modality"), question.unit
+    seconds, plane = {"units": "s"}, (unit, "modality")
     data = {
         "mean": (plane, mean, seconds),
         "sd": (plane, sd, seconds),
@@ -94,31 +105,30 @@ def lag_records(
         "told": (plane, told.astype(bool)),
     }
     where: dict[str, object] = {
-        "record": (unit, own),
-        "subject": (unit, subjects),
+        "subject": (unit, [own.subject for own in each for _ in own.start_s]),
         "modality": list(names),
     }
+    if unit != "subject":
+        where["record"] = (unit, [own.record for own in each for _ in own.start_s])
     if unit == "window":
-        where["start_s"] = (unit, np.concatenate(starts), seconds)
+        where["start_s"] = (unit, np.concatenate([own.start_s for own in each]), seconds)
     attrs = {"given": ", ".join(question.given), "sample_dims": "sample"}
     return xr.Dataset(data, coords=where, attrs=attrs)
 
 
 @torch.no_grad()
-def _windows(
-    model: StateSpaceModel, record: PreparedRecord, question: LagQuestion
-) -> tuple[dict[str, Lag], Array]:
+def _windows(model: StateSpaceModel, record: PreparedRecord, question: LagQuestion) -> _Rows:
     """Each modality's lag over the windows of a record, end to end, and where they start."""
     index = tile([record], question.window_s, question.window_s, model.spec.state_rate_hz)
     start_s = np.asarray(index.start_step, np.float64) / model.spec.state_rate_hz
     names = [name for name in model.spec.sensors if name in question.given]
-    if not observed(record, names):
-        return {}, start_s
     parts: list[Mapping[str, Lag]] = []
-    for rows in torch.arange(len(index)).split(WINDOWS_A_BATCH):
-        batch = collate([record], index, rows.numpy(), names, model.spec.inputs)
-        parts.append(model.evidence(batch).lags)
-    return {name: _joined([part[name] for part in parts]) for name in parts[0]}, start_s
+    if observed(record, names):
+        for rows in torch.arange(len(index)).split(WINDOWS_A_BATCH):
+            batch = collate([record], index, rows.numpy(), names, model.spec.inputs)
+            parts.append(model.evidence(batch).lags)
+    found = {name: _joined([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    return _Rows(record.subject, record.record, found, start_s)
 
 
 def _joined(lags: Sequence[Lag]) -> Lag:
@@ -128,10 +138,19 @@ def _joined(lags: Sequence[Lag]) -> Lag:
     return Lag(q, torch.cat([lag.told for lag in lags]))
 
 
-def _pooled(found: Mapping[str, Lag]) -> dict[str, Lag]:
-    """One row a record; of a lag that no window tells of, none."""
+def _pooled(each: Sequence[_Rows], unit: LagUnit) -> list[_Rows]:
+    """One row a record, or a subject, these sorted; of a lag that no window tells of, none."""
+    alike: dict[str, list[_Rows]] = defaultdict(list)
+    for own in each:
+        alike[getattr(own, unit)].append(own)
     told = torch.ones(1, dtype=torch.bool)
-    return {name: Lag(q.expand((1,)), told) for name, q in pooled_lags([found]).items()}
+    pooled = []
+    for name in sorted(alike) if unit == "subject" else alike:
+        parts = alike[name]
+        lags = pooled_lags([part.found for part in parts])
+        found = {modality: Lag(q.expand((1,)), told) for modality, q in lags.items()}
+        pooled.append(_Rows(parts[0].subject, parts[0].record, found, np.zeros(1)))
+    return pooled
 
 
 def _row(model: StateSpaceModel, lag: Lag | None, count: int, modality: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,22 @@ def test_a_lag_has_a_posterior_by_record_and_by_window(
     assert float(records["mean"].std()) > 1e-4, "people differ"
 
 
+def test_a_subject_s_lag_mixes_the_windows_of_all_its_records(
+    lagging: FittedModel, tiny_cohort: Cohort
+) -> None:
+    first, second, other = tiny_cohort[:3]
+    whose = [replace(first, subject="b"), replace(other, subject="a"), replace(second, subject="b")]
+    subjects, windows = (lagging.lag(Cohort(whose), unit=unit) for unit in ("subject", "window"))
+    assert subjects.subject.values.tolist() == ["a", "b"]
+    assert "record" not in subjects.coords
+    for name in ("a", "b"):
+        own = windows.isel(window=(windows.subject == name).values)
+        mixed = (own.sd**2).mean() + own["mean"].var()
+        told = subjects.sel(subject=name)
+        np.testing.assert_allclose(told["mean"].item(), own["mean"].mean(), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(told.sd.item() ** 2, mixed, rtol=1e-4)
+
+
 @pytest.mark.parametrize("given", [("ecg", "resp"), ("ppg",)])
 def test_without_the_sensor_or_without_others_a_lag_is_the_prior(
     lagging: FittedModel, tiny_cohort: Cohort, given: tuple[str, ...]
@@ -67,7 +84,7 @@ def test_questions_that_cannot_be(
 ) -> None:
     with pytest.raises(FitError, match="no lag.*'lags'"):
         tiny_fit.lag(tiny_cohort)
-    with pytest.raises(ArgumentError, match="record, window; got 'beat'"):
+    with pytest.raises(ArgumentError, match="subject, record, window; got 'beat'"):
         lagging.lag(tiny_cohort, unit="beat")  # type: ignore[arg-type]
 
 
