@@ -39,7 +39,7 @@ from latentphys.recipes.catalogue import RECIPES, Recipe
 from latentphys.recipes.catalogue import recipe as named_recipe
 from latentphys.recordings.arguments import number_between, seed_number, whole_number
 from latentphys.recordings.cohort import Cohort
-from latentphys.recordings.errors import CohortError, FitError, closest, listed
+from latentphys.recordings.errors import CohortError, FitError, SplitError, closest, listed
 from latentphys.recordings.lazy import LazyRecord
 from latentphys.recordings.reading import read
 from latentphys.recordings.record import Record
@@ -65,7 +65,7 @@ def fit(
     recipe: str | Recipe = "statespace",
     window_s: float | None = None,
     latent_dim: int | None = None,
-    held_out: float = 0.1,
+    held_out: float | Cohort = 0.1,
     progress: bool = True,
     preprocessing: Preprocessing | None = None,
     checkpoint: str | Path | Checkpoint | None = None,
@@ -73,7 +73,7 @@ def fit(
 ) -> FittedModel:
     """Fit a deep state-space model to every modality of a cohort.
 
-    Some of the cohort's subjects are held out to choose the best state of training. With
+    Some of the cohort's subjects, or those of `held_out`, choose the best state of training. With
     `steps`, one seed gives the same weights every time on one machine; with `minutes` the
     number of steps depends on its speed.
 
@@ -93,7 +93,8 @@ def fit(
             one's own: model, objective, preparation and clock.
         window_s: length of the training windows, seconds; the recipe's when left out.
         latent_dim: size of the latent state; the recipe's when left out.
-        held_out: share of the subjects held out, from 0 (none) up to, but not, 1.
+        held_out: share of the subjects held out, from 0 (none) up to, but not, 1; or a cohort of
+            others, as a published split has them.
         progress: whether to draw a bar.
         preprocessing: plans and steps of one's own; the recipe's when left out.
         checkpoint: a folder, written every five minutes and at the end; a `Checkpoint` says how
@@ -108,7 +109,8 @@ def fit(
         The fitted model.
 
     Raises:
-        CohortError: the cohort is empty, or no cohort.
+        CohortError: the cohort is empty, or no cohort, or its records' names are those held out.
+        SplitError: a subject is both in the cohort and held out.
         UnitError: one modality comes in different units.
         FitError: nothing observed, an argument that cannot be, no finite loss, or a checkpoint of
             other recordings or arguments.
@@ -129,9 +131,11 @@ def fit(
         seed=seed,
         **chosen.training,
     )
-    about = {**summary_of(cohort), "software": software(), "plan": plan.to_dict()}
-    about["units"] = cohort.units
     training, checking = _held_out(cohort, held_out, seed)
+    everyone = cohort + held_out if isinstance(held_out, Cohort) else cohort
+    about = {**summary_of(cohort), "software": software(), "plan": plan.to_dict()}
+    about["subjects"], about["records"] = list(everyone.subjects), list(everyone.names)
+    about["units"] = everyone.units
     preprocessing = _preprocessing(preprocessing, chosen)
     reader = _reader(text, training)
     preparation = ReadingPreparation(preprocessing, reader) if reader else preprocessing
@@ -229,11 +233,15 @@ def _whole_numbers(steps: Any, seed: Any) -> tuple[int | None, int]:
     return steps, seed_number(seed, FitError)
 
 
-def _numbers(minutes: float | None, held_out: float) -> tuple[float | None, float]:
+def _numbers(
+    minutes: float | None, held_out: float | Cohort
+) -> tuple[float | None, float | Cohort]:
     """The arguments that are numbers, as such."""
     if minutes is not None:
         minutes = _number("minutes", minutes, 0.0, math.inf, "Ask for 5, say, or for steps=1000.")
-    words = "A tenth is usual, 0 for none."
+    if isinstance(held_out, Cohort):
+        return minutes, held_out
+    words = "A tenth is usual, 0 for none; or give a Cohort."
     return minutes, _number("held_out", held_out, 0.0, 1.0, words, inclusive=True)
 
 
@@ -398,10 +406,22 @@ def _checks(reserve: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe) 
 
 
 def _held_out(
-    cohort: Cohort, share: float, seed: int
+    cohort: Cohort, held_out: float | Cohort, seed: int
 ) -> tuple[tuple[LazyRecord, ...], tuple[LazyRecord, ...]]:
-    """Training records and the held-out ones; none from fewer than five subjects."""
-    if share <= 0 or len(cohort.subjects) < 5:
+    """Training records and the held-out ones; of a share, none from fewer than five subjects.
+
+    Raises:
+        SplitError: a subject is on both sides.
+    """
+    if isinstance(held_out, Cohort):
+        both = sorted(set(cohort.subjects) & set(held_out.subjects))
+        if both:
+            raise SplitError(
+                "who chooses the best state of training is nobody it learns from; on both sides "
+                f"are {listed(both)}. Split by subject, as cohort.split(...) does."
+            )
+        return cohort.entries, held_out.entries
+    if held_out <= 0 or len(cohort.subjects) < 5:
         return cohort.entries, ()
-    training, checking = cohort.split(test=share, seed=seed)
+    training, checking = cohort.split(test=held_out, seed=seed)
     return training.entries, checking.entries

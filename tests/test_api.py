@@ -19,6 +19,7 @@ from latentphys.recordings.errors import (
     CohortError,
     FitError,
     LatentphysError,
+    SplitError,
     UnitError,
     WriteError,
 )
@@ -227,6 +228,22 @@ def test_a_fit_says_what_it_was_made_of(tiny_fit: FittedModel, tiny_cohort: Coho
     assert "latent 6 at 12.5 Hz" in repr(tiny_fit)
     assert all(np.isfinite(v) for row in tiny_fit.history.rows for v in row.values())
     assert any("held_out_loss" in row for row in tiny_fit.history.rows)
+
+
+def test_people_of_one_s_own_choose_the_best_state(tiny_cohort: Cohort) -> None:
+    training, checking = tiny_cohort[:2], tiny_cohort[2:4]
+    fitted = fit(training, steps=2, held_out=checking, **TINY)  # type: ignore[arg-type]
+    assert fitted.about["held_out"] == [entry.subject for entry in checking.entries]
+    assert fitted.about["subjects"] == list(tiny_cohort[:4].subjects)
+    assert fitted.about["records"] == list(tiny_cohort[:4].names)
+    alone = fit(training, steps=2, held_out=0.0, **TINY)  # type: ignore[arg-type]
+    assert "held_out_loss" in fitted.history.rows[-1]
+    assert "held_out_loss" not in alone.history.rows[-1]
+    # They choose, and teach nothing.
+    losses = [model.history.rows[-1]["loss"] for model in (fitted, alone)]
+    assert losses[0] == losses[1]
+    with pytest.raises(SplitError, match="nobody it learns from; on both sides"):
+        fit(training, steps=2, held_out=tiny_cohort[1:3], **TINY)  # type: ignore[arg-type]
 
 
 def test_a_time_budget_is_kept(tiny_cohort: Cohort) -> None:
