@@ -19,23 +19,21 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latentphys.fitted import FittedModel, software
-from latentphys.learning.specification import sensors_of
+import latentphys as lp
+from latentphys.fitted import FittedModel
 from latentphys.learning.terms import elbo
-from latentphys.learning.training import TrainingPlan, train
-from latentphys.model.statespace import ModelSpec, StateSpaceModel
-from latentphys.preparation.batch import Batch, collate
+from latentphys.model.statespace import StateSpaceModel
+from latentphys.preparation.batch import Batch
+from latentphys.preparation.loading import in_order
 from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.preparation.windows import WindowIndex
-from latentphys.recipes.catalogue import Recipe, recipe
-from latentphys.recordings.record import Record
+from latentphys.preparation.windows import tile
 
 Array = NDArray[np.float64]
 Roll = Array
@@ -51,48 +49,26 @@ def chorales(part: str) -> list[Roll]:
     return [np.asarray(roll, np.float64) for roll in held]
 
 
-def prepared(rolls: Sequence[Roll], part: str, chosen: Recipe) -> list[PreparedRecord]:
-    """A record a chorale, a second a step."""
-    return [
-        chosen.preprocessing.prepare(
-            Record.from_arrays(
-                {"notes": (roll.T, 1.0)}, subject=f"{part}{k:03d}", channels={"notes": NOTES}
-            )
+def cohort(part: str) -> lp.Cohort:
+    """The chorales of a part, a record a chorale, a second a step."""
+    return lp.Cohort(
+        lp.Record.from_arrays(
+            {"notes": (roll.T, 1.0)}, subject=f"{part}{k:03d}", channels={"notes": NOTES}
         )
-        for k, roll in enumerate(rolls)
-    ]
+        for k, roll in enumerate(chorales(part))
+    )
 
 
-def cut(records: Sequence[PreparedRecord], starts: Sequence[int], steps: int) -> Batch:
-    """One window of each record."""
-    rows = np.arange(len(records))
-    index = WindowIndex(rows, np.asarray(starts, np.int64), steps, 1.0)
-    return collate(records, index, rows, ("notes",))
-
-
-def whole(records: Sequence[PreparedRecord], most: int = 32) -> list[Batch]:
+def whole(fit: FittedModel, part: str, most: int = 32) -> list[Batch]:
     """Chorales of the same length together, so that none is padded."""
     alike: dict[int, list[PreparedRecord]] = defaultdict(list)
-    for record in records:
+    for record in map(fit.prepared, cohort(part)):
         alike[round(record.duration_s)].append(record)
-    return [
-        cut(own[k : k + most], [0] * len(own[k : k + most]), steps)
-        for steps, own in sorted(alike.items())
-        for k in range(0, len(own), most)
-    ]
-
-
-def stream(records: Sequence[PreparedRecord], size: int, seed: int) -> Iterator[Batch]:
-    """Chorales of nearly the same length together, cut to the shortest of them."""
-    rng = np.random.default_rng(seed)
-    length = np.array([round(record.duration_s) for record in records])
-    while True:
-        order = np.argsort(length + rng.uniform(0, 4, len(length)))
-        rows = [order[max(0, k) : k + size] for k in range(-rng.integers(size), len(order), size)]
-        for k in rng.permutation(len(rows)):
-            steps = int(length[rows[k]].min())
-            starts = rng.integers(length[rows[k]] - steps + 1)
-            yield cut([records[int(row)] for row in rows[k]], starts.tolist(), steps)
+    batches: list[Batch] = []
+    for steps, own in sorted(alike.items()):
+        index = tile(own, steps, steps, fit.model.spec.state_rate_hz)
+        batches += in_order(own, index, tuple(fit.model.spec.sensors), most)
+    return batches
 
 
 @torch.no_grad()
@@ -146,26 +122,19 @@ def markov(train: Sequence[Roll], test: Sequence[Roll]) -> float:
 
 
 def learn(
-    minutes: float | None, steps: int | None, seed: int, chosen: Recipe | None = None
+    minutes: float | None, steps: int | None, seed: int, chosen: str | lp.Recipe = "dmm"
 ) -> FittedModel:
-    """A recipe ("dmm") fitted to the training chorales, the best state by the validation ones."""
-    chosen = chosen or recipe("dmm")
-    ready = {part: prepared(chorales(part), part, chosen) for part in ("train", "valid")}
-    torch.manual_seed(seed)
-    sensors = sensors_of(ready["train"], chosen.state_rate_hz, chosen.preprocessing.plans)
-    model = StateSpaceModel(ModelSpec(sensors, chosen.state_rate_hz, **chosen.model))
-    plan = TrainingPlan(minutes=minutes, steps=steps, seed=seed, **chosen.training)
-    batches = stream(ready["train"], chosen.batch_size, seed)
-    history = train(model, batches, whole(ready["valid"]), chosen.objective, plan)
-    about = {
-        "recipe": chosen.name,
-        "objective": chosen.objective.to_dict(),
-        "plan": plan.to_dict(),
-        "subjects": [record.subject for own in ready.values() for record in own],
-        "held_out": [record.subject for record in ready["valid"]],
-        "software": software(),
-    }
-    return FittedModel(model, chosen.preprocessing, chosen.window_s, history, about)
+    """A recipe fitted to the training chorales, the best state by the validation ones."""
+    heard, checked = cohort("train"), cohort("valid")
+    return lp.fit(
+        heard,
+        recipe=chosen,
+        held_out=checked,
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+        progress=False,
+    )
 
 
 def main() -> None:
@@ -190,9 +159,8 @@ def main() -> None:
     print(f"{'':6} {'-ELBO':>8} {'KL':>8} {'IW 50':>8} {'notes':>8} {'chains':>8}  nats a step")
     heard = chorales("train")
     for part in ("valid", "test"):
-        asked = chorales(part)
-        own = bounds(fitted.model, whole(prepared(asked, part, recipe("dmm"))))
-        beside = [f(heard, asked) for f in (unigram, markov)]
+        own = bounds(fitted.model, whole(fitted, part))
+        beside = [f(heard, chorales(part)) for f in (unigram, markov)]
         print(f"{part:6} " + " ".join(f"{value:8.3f}" for value in (*own, *beside)), flush=True)
 
 

@@ -10,7 +10,6 @@ import chorales
 from running import Figures, run
 
 from latentphys.fitted import FittedModel
-from latentphys.recipes.catalogue import recipe
 
 
 def fitted() -> FittedModel:
@@ -20,8 +19,7 @@ def fitted() -> FittedModel:
 def scored(fit: FittedModel) -> Figures:
     """Nats a step of the test chorales, lower is better; one figure for all, no interval."""
     heard, test = chorales.chorales("train"), chorales.chorales("test")
-    whole = chorales.whole(chorales.prepared(test, "test", recipe("dmm")))
-    bound, _, weighted = chorales.bounds(fit.model, whole)
+    bound, _, weighted = chorales.bounds(fit.model, chorales.whole(fit, "test"))
     rivals = {"notes alone": chorales.unigram, "chains of notes": chorales.markov}
     beside = {name: _alone(score(heard, test)) for name, score in rivals.items()}
     return {
