@@ -7,7 +7,7 @@ same subjects: the mean, ridge regression on lagged samples, and a U-Net trained
 direction with the same time budget; for the PPG also the training people's mean beat laid at every
 beat of the heart, and, an oracle, what each person's own would give. Signals are standardised;
 figures are means over subjects; of several seeds, mean and standard deviation over the splits
-follow.
+follow. Last come gaps in one sensor while the others speak, in two minutes of each recording.
 
 The U-Net differs in more than its purpose: its prediction is one Gaussian a sample, not draws of
 whole paths; of each given sensor it reads the commonest channel alone, brought to the target's
@@ -36,6 +36,7 @@ from mean_beat import MeanBeat
 from unet import train_unet
 
 from latentphys.api import fit, read
+from latentphys.fitted import FittedModel
 from latentphys.inference.imputation import Question, impute_record
 from latentphys.preparation.beats import beat_times
 from latentphys.preparation.preprocessing import PreparedRecord, default_preprocessing
@@ -52,6 +53,7 @@ from latentphys.trust.directions import (
 from latentphys.trust.sample_scores import fair_crps
 
 SENSORS = ("ecg", "ppg", "resp")
+GAPS_S = (1.0, 4.0, 16.0)
 CORRELATED_S = 16.0  # windows in which correlation is taken, however long the model's are
 Answers = list[tuple[PreparedRecord, xr.Dataset]]  # recordings with what `impute_record` gives
 
@@ -153,8 +155,11 @@ def parse() -> argparse.Namespace:
 Scores = dict[str, dict[str, dict[str, float]]]
 
 
-def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
-    """Fit on one split, score and print one table a direction; target -> method -> scores."""
+def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> tuple[Scores, xr.Dataset]:
+    """Fit on one split, score and print: target -> method -> scores, and what gaps are filled by.
+
+    A table a direction, and one of gaps.
+    """
     train, test = cohort.split(test=0.2, seed=seed)
     print(f"seed {seed}: {len(train.subjects)} subjects to fit, unseen: {test.subjects}")
     budget = {"steps": options.steps} if options.steps else {"minutes": options.minutes}
@@ -199,12 +204,23 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> Scores:
     rates = score_breathing(fitted.model, unseen, marked_breaths(test), question)
     print("\nbreathing rate of the imputed respiration, 32 s windows, 1/min")
     print(told(rates))
-    return found
+    gaps = in_gaps(fitted, train, test)
+    print(f"\ngaps\n{gaps.to_dataframe().unstack('predictor').round(3)}", flush=True)
+    return found, gaps
 
 
 def told(figures: dict[str, float]) -> str:
     """Named figures on a line."""
     return ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+
+
+def in_gaps(fitted: FittedModel, train: Cohort, test: Cohort) -> xr.Dataset:
+    """CRPS and what 90 % intervals cover in gaps of single sensors, the middle two minutes."""
+    middles = [(record, max(0.0, record.duration_s / 2 - 60.0)) for record in test]
+    parts = Cohort(r.crop(at, min(at + 120.0, r.duration_s)) for r, at in middles)
+    gaps = fitted.evaluate(parts, training=train, subsets=(), gaps_s=GAPS_S).tree["gap_s"]
+    crps, covered = gaps.estimate.sel(score="crps"), gaps.coverage_estimate.sel(level=0.9)
+    return xr.Dataset({"crps": crps.drop_vars("score"), "coverage": covered.drop_vars("level")})
 
 
 def over_splits(found: list[Scores]) -> str:
@@ -228,7 +244,9 @@ def main() -> None:
     found = [run(options, cohort, seed) for seed in options.seeds]
     if len(found) > 1:
         print(f"\nmean over {len(found)} splits and standard deviation between them")
-        print(over_splits(found))
+        print(over_splits([scores for scores, _ in found]))
+        gaps = xr.concat([own for _, own in found], "split").mean("split")
+        print(f"\ngaps\n{gaps.to_dataframe().unstack('predictor').round(3)}")
 
 
 if __name__ == "__main__":

@@ -209,7 +209,8 @@ class FittedModel:
         Args:
             data: a record, or a cohort (one child a record).
             target: the modality to impute; what the record has of it is not used unless it is
-                also among `given`.
+                also among `given`: then its gaps are filled, so that they join what is beside
+                them.
             given: modalities it is imputed from; all others when left out, but for embeddings of
                 the target, and what it is an embedding of.
             draws: posterior predictive draws, two or more.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Normal
 
+from latentphys.inference.bridging import Bridge, Stretch
 from latentphys.inference.doors import heard
 from latentphys.inference.mixture import mixture_quantiles
 from latentphys.inference.paths import Paths, paths_of
@@ -106,7 +107,8 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
         p(x^m | x^S) = E[p_m(x^m | z, eps^m)],   z ~ q(z | x^S),   eps^m ~ N(0, I)
 
     eps^m, and the lag of a sensor that has one, is the sensor's own posterior where it is among
-    the given ones, else its prior. `mean`,
+    the given ones, else its prior. In a gap of a given sensor whose noise lasts, the noise is
+    given what it was at the samples beside the gap (`latentphys.inference.bridging`). `mean`,
     `sd`, `lower` and `upper` are of the mixture of the emission's distributions over the draws of
     (z, eps^m); `draws` has one sample of each. Beside the result itself, memory does not grow with
     the length of a record of which anything given was observed.
@@ -138,10 +140,17 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
     if question.channels is not None and question.target in paths.nuisance:
         q = _by_channel(paths.nuisance[question.target], own.channels, signal.channels)
         paths = replace(paths, nuisance={question.target: q})
-    answer = _Answer.around(_before_decoding(model, question, signal))
+    before, bridge = _before_decoding(model, question, signal), None
+    if question.target in question.given:
+        seen, clock = np.isfinite(signal.values), model.spec.state_rate_hz
+        bridge = Bridge.over(emission.noise, signal, seen, clock)
+    if bridge is not None:
+        bridge.rest(before, np.random.default_rng([int(question.seed), 1]))
+    answer = _Answer.around(before)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(int(question.seed))
-        for sample, loc, scale in decode(model, question.target, paths, signal, draws, generator):
+        parts = decode(model, question.target, paths, signal, draws, generator, bridge=bridge)
+        for sample, loc, scale in parts:
             answer.fill(sample, loc, scale, emission, float(question.level), signal.scale)
     return _dataset(record, question, signal, answer, scaling)
 
@@ -154,7 +163,10 @@ def decode(
     signal: PreparedSignal,
     draws: int,
     generator: torch.Generator,
-) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    *,
+    wanted: NDArray[np.bool_] | None = None,
+    bridge: Bridge | None = None,
+) -> Iterator[Stretch]:
     """Location and scale of every sample of a sensor, standardised, a stretch at a time.
 
     Args:
@@ -164,10 +176,34 @@ def decode(
         signal: whose channels and sample times are decoded; its values are not looked at.
         draws: paths to decode.
         generator: of eps^m, of the lag and of the paths.
+        wanted: (time,), samples to decode; stretches without any are left out.
+        bridge: over the sensor's gaps, whose samples it moves.
 
     Yields:
         Numbers of the samples (time,), their location and their scale (sample, channel, time).
     """
+    if bridge is None:
+        yield from _decoded(model, modality, paths, signal, draws, generator, wanted)
+        return
+    edges = np.zeros(signal.values.shape[1], dtype=bool)
+    edges[bridge.edge] = True
+    began = generator.get_state()
+    known = bridge.known(_decoded(model, modality, paths, signal, draws, generator, edges), draws)
+    generator.set_state(began)  # the same paths again
+    for stretch in _decoded(model, modality, paths, signal, draws, generator, wanted):
+        yield bridge.moved(stretch, known)
+
+
+def _decoded(
+    model: StateSpaceModel,
+    modality: str,
+    paths: Paths,
+    signal: PreparedSignal,
+    draws: int,
+    generator: torch.Generator,
+    wanted: NDArray[np.bool_] | None,
+) -> Iterator[Stretch]:
+    """What the state tells of a sensor; as `decode`, without a bridge."""
     channels, size = len(signal.channels), model.spec.nuisance_dim
     noise = torch.randn(draws, 1, channels, size, generator=generator)
     if modality in paths.nuisance:
@@ -183,12 +219,15 @@ def decode(
             start, end = max(0, part - margin), min(z.shape[1], stop + margin)
             path, inner = z[:, None, start:end], slice(part - start, stop - start)
             at = places(signal, first + start, path.shape[2], model.spec.state_rate_hz)
+            sample = at.sample[inner][at.exists[inner]]
+            if wanted is not None and not wanted[sample].any():
+                continue
             loc, scale = model.emission(modality).moments(
                 path, noise, names, torch.from_numpy(at.offset[None]), lag
             )
             exists = torch.from_numpy(at.exists[inner])
             yield (
-                at.sample[inner][at.exists[inner]],
+                sample,
                 loc[:, 0, inner].permute(0, 2, 1, 3)[..., exists],
                 scale[:, 0, inner].permute(0, 2, 1, 3)[..., exists],
             )

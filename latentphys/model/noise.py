@@ -13,6 +13,8 @@ AT_FIRST = 0.25  # time constant before training, in state steps
 HASTE = 15.0  # how many times faster than a weight its logarithm learns
 CLOSEST = 1e-4  # samples, in time constants: of closer ones rounding leaves no innovation
 SETTLED = 16.0  # time constants after which noise does not know how it began
+ROUGH = 0.3  # of its variance, what a sample that was seen does not share with its neighbours
+FAR = 1e9  # state steps to a sample that there is not
 
 
 class ColouredNoise(nn.Module):
@@ -42,6 +44,31 @@ class ColouredNoise(nn.Module):
     def correlation(self, steps: Tensor) -> Tensor:
         """r(t) at distances in state steps, of their shape."""
         return _kernel(steps / self.time_constant)
+
+    def between(self, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """What the samples seen at either side tell of the noise between them.
+
+            E[n_t | n_a, n_b] = w . n,    Var[n_t | n_a, n_b] = 1 - w . k,    w = (R + v I)^{-1} k
+            k = (r(t - a), r(b - t)),     R = [[1, r(b - a)], [r(b - a), 1]],    v = ROUGH
+
+        Of Student's t, w . n is the location that a Student process has. No sensor's noise is
+        quite as smooth as this process: taken at its word (v = 0) it is far too sure beside a
+        sample that was seen.
+
+        Args:
+            before, after: state steps to the samples, FAR where there is none.
+
+        Returns:
+            w (2, ...), and the standard deviation that is left (...).
+
+        References:
+            Rasmussen and Williams (2006), equations 2.23 and 2.24. Shah, Wilson and Ghahramani
+            (2014), Student-t processes as alternatives to Gaussian processes, AISTATS.
+        """
+        k = self.correlation(torch.stack([before, after]))
+        both, own = self.correlation(before + after), 1.0 + ROUGH
+        weight = (own * k - both * k.flip(0)) / (own**2 - both**2)
+        return weight, (1.0 - (weight * k).sum(0)).sqrt()
 
     def draw(
         self, shape: tuple[int, ...], spacing: float, generator: np.random.Generator

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 
+from latentphys.inference.bridging import Bridge
 from latentphys.inference.imputation import decode
 from latentphys.inference.paths import Paths
 from latentphys.model.statespace import StateSpaceModel
-from latentphys.preparation.preprocessing import PreparedRecord
+from latentphys.preparation.preprocessing import PreparedRecord, PreparedSignal
 from latentphys.trust.patterns import Ask, Pattern
 from latentphys.trust.predicting import EncodedRecord, present
 from latentphys.trust.sample_scores import Mixture, SampleScores, score_mixture
@@ -32,7 +34,8 @@ def answers(
         paths = asked.paths(pattern.given)
         for target in pattern.targets:
             asks = [ask for ask in pattern.asks if ask.target == target]
-            yield from _scored(encoded, pattern, asks, paths, draws, generator)
+            shown = asked.record.signals[target] if target in pattern.given else None
+            yield from _scored(encoded, pattern, asks, paths, shown, draws, generator)
 
 
 def _scored(
@@ -40,17 +43,37 @@ def _scored(
     pattern: Pattern,
     asks: Sequence[Ask],
     paths: Paths,
+    shown: PreparedSignal | None,
     draws: int,
     generator: torch.Generator,
 ) -> Iterator[tuple[Pattern, Ask, SampleScores]]:
-    """All asks of one target from one decoding; only what is asked for is kept of it."""
+    """All asks of one target from one decoding; only what is asked for is kept of it.
+
+    `shown` is the target with its hidden samples NaN, where it is given.
+    """
     model, target = encoded.model, asks[0].target
     signal = encoded.record.signals[target]
     masks = [present(signal, ask.where) for ask in asks]
     wanted = torch.stack(masks).any(0)
+    bridge = None
+    if shown is not None:
+        seen, clock = np.isfinite(shown.values), model.spec.state_rate_hz
+        # What is made of a sample that was seen does not depend on its neighbours.
+        if (wanted.numpy() & ~seen).any():
+            bridge = Bridge.over(model.emission(target).noise, shown, seen, clock)
     locs, scales, places = [], [], []
     number = torch.arange(wanted.numel()).view(wanted.shape)
-    for sample, loc, scale in decode(model, target, paths, signal, draws, generator):
+    decoded = decode(
+        model,
+        target,
+        paths,
+        signal,
+        draws,
+        generator,
+        wanted=wanted.any(0).numpy(),
+        bridge=bridge,
+    )
+    for sample, loc, scale in decoded:
         kept = wanted[:, sample]
         locs.append(loc[:, kept])
         scales.append(scale[:, kept])
