@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -149,7 +150,7 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
     answer = _Answer.around(before)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(int(question.seed))
-        parts = decode(model, question.target, paths, signal, draws, generator, bridge=bridge)
+        parts = decode(paths, question.target, signal, draws, generator, bridge=bridge)
         for sample, loc, scale in parts:
             answer.fill(sample, loc, scale, emission, float(question.level), signal.scale)
     return _dataset(record, question, signal, answer, scaling)
@@ -157,9 +158,8 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
 
 @torch.no_grad()
 def decode(
-    model: StateSpaceModel,
-    modality: str,
     paths: Paths,
+    modality: str,
     signal: PreparedSignal,
     draws: int,
     generator: torch.Generator,
@@ -170,9 +170,8 @@ def decode(
     """Location and scale of every sample of a sensor, standardised, a stretch at a time.
 
     Args:
-        model: in evaluation mode.
+        paths: the posterior of the recording, by a model in evaluation mode.
         modality: the sensor.
-        paths: the posterior of the recording.
         signal: whose channels and sample times are decoded; its values are not looked at.
         draws: paths to decode.
         generator: of eps^m, of the lag and of the paths.
@@ -182,28 +181,29 @@ def decode(
     Yields:
         Numbers of the samples (time,), their location and their scale (sample, channel, time).
     """
+    decoded = partial(_decoded, paths, modality, signal, draws, generator)
     if bridge is None:
-        yield from _decoded(model, modality, paths, signal, draws, generator, wanted)
+        yield from decoded(wanted)
         return
     edges = np.zeros(signal.values.shape[1], dtype=bool)
     edges[bridge.edge] = True
     began = generator.get_state()
-    known = bridge.known(_decoded(model, modality, paths, signal, draws, generator, edges), draws)
+    known = bridge.known(decoded(edges), draws)
     generator.set_state(began)  # the same paths again
-    for stretch in _decoded(model, modality, paths, signal, draws, generator, wanted):
+    for stretch in decoded(wanted):
         yield bridge.moved(stretch, known)
 
 
 def _decoded(
-    model: StateSpaceModel,
-    modality: str,
     paths: Paths,
+    modality: str,
     signal: PreparedSignal,
     draws: int,
     generator: torch.Generator,
     wanted: NDArray[np.bool_] | None,
 ) -> Iterator[Stretch]:
     """What the state tells of a sensor; as `decode`, without a bridge."""
+    model = paths.model
     channels, size = len(signal.channels), model.spec.nuisance_dim
     noise = torch.randn(draws, 1, channels, size, generator=generator)
     if modality in paths.nuisance:

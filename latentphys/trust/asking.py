@@ -63,16 +63,8 @@ def _scored(
             bridge = Bridge.over(model.emission(target).noise, shown, seen, clock)
     locs, scales, places = [], [], []
     number = torch.arange(wanted.numel()).view(wanted.shape)
-    decoded = decode(
-        model,
-        target,
-        paths,
-        signal,
-        draws,
-        generator,
-        wanted=wanted.any(0).numpy(),
-        bridge=bridge,
-    )
+    asked = wanted.any(0).numpy()
+    decoded = decode(paths, target, signal, draws, generator, wanted=asked, bridge=bridge)
     for sample, loc, scale in decoded:
         kept = wanted[:, sample]
         locs.append(loc[:, kept])

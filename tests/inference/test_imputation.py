@@ -82,7 +82,7 @@ def test_what_is_decoded_at_once_is_bounded_for_many_channels_and_draws_too(
     )
     paths = paths_of(tiny_fit.model, prepared, ("ecg",), tiny_fit.window_s)
     generator = torch.Generator().manual_seed(0)
-    parts = list(decode(tiny_fit.model, "ppg", paths, wide, 200, generator))
+    parts = list(decode(paths, "ppg", wide, 200, generator))
     assert max(loc.numel() for _, loc, _ in parts) <= VALUES_A_CHUNK
     samples = np.concatenate([sample for sample, _, _ in parts])
     np.testing.assert_array_equal(samples, np.arange(signal.values.shape[1]))

@@ -32,7 +32,7 @@ def read_off(case: Case, encoded: EncodedRecord, paths: Paths, modality: str) ->
     """
     signal = encoded.record.signals[modality]
     total = np.zeros(signal.values.shape[1])
-    parts = decode(case.fitted.model, modality, paths, signal, case.draws, case.generator())
+    parts = decode(paths, modality, signal, case.draws, case.generator())
     for sample, loc, _ in parts:
         total[sample] = loc.mean(0)[0].numpy()
     times = np.arange(len(total)) / signal.rate_hz if signal.time_s is None else signal.time_s
