@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,7 +35,7 @@ from latentphys.preparation.preprocessing import (
     Step,
 )
 from latentphys.preparation.tokens import ReadingPreparation, TextReader
-from latentphys.preparation.windows import tile
+from latentphys.preparation.windows import record_steps, tile
 from latentphys.recipes.catalogue import RECIPES, Recipe
 from latentphys.recipes.catalogue import recipe as named_recipe
 from latentphys.recordings.arguments import number_between, seed_number, whole_number
@@ -395,14 +396,19 @@ def _kept(checkpoint: str | Path | Checkpoint | None, identity: Mapping[str, Any
 
 
 def _checks(reserve: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe) -> list[Batch]:
-    """Some windows of every held-out record, evenly spread."""
+    """Some windows of every held-out record, evenly spread; of a short one as long as it is."""
     if not reserve:
         return []
-    total_s = sum(record.duration_s for record in reserve)
+    clock, total_s = spec.state_rate_hz, sum(record.duration_s for record in reserve)
     hop_s = max(recipe.window_s, total_s / HELD_OUT_WINDOWS)
-    index = tile(reserve, recipe.window_s, hop_s, spec.state_rate_hz)
     size, names = 4 * recipe.batch_size, (*spec.sensors, *spec.texts)
-    return list(in_order(reserve, index, names, size, spec.inputs))
+    alike: dict[int, list[PreparedRecord]] = defaultdict(list)
+    for record in reserve:
+        alike[min(recipe.window_steps, record_steps(record, clock))].append(record)
+    indexed = [(own, tile(own, steps / clock, hop_s, clock)) for steps, own in alike.items()]
+    return [
+        batch for own, index in indexed for batch in in_order(own, index, names, size, spec.inputs)
+    ]
 
 
 def _held_out(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import latentphys as lp
-from latentphys.api import fit
+from latentphys.api import _checks, fit
 from latentphys.fitted import FittedModel, summary_of
 from latentphys.recipes.catalogue import recipe
 from latentphys.recordings.cohort import Cohort
@@ -244,6 +244,20 @@ def test_people_of_one_s_own_choose_the_best_state(tiny_cohort: Cohort) -> None:
     assert losses[0] == losses[1]
     with pytest.raises(SplitError, match="nobody it learns from; on both sides"):
         fit(training, steps=2, held_out=tiny_cohort[1:3], **TINY)  # type: ignore[arg-type]
+
+
+def test_a_short_record_is_checked_as_long_as_it_is(
+    tiny_fit: FittedModel, tiny_cohort: Cohort
+) -> None:
+    long, short, alike = (tiny_cohort[k].crop(0.0, s) for k, s in enumerate((30.0, 5.0, 5.0)))
+    reserve = [tiny_fit.prepared(record) for record in (short, long, alike)]
+    chosen = recipe("statespace", window_s=8.0)
+    batches = _checks(reserve, tiny_fit.model.spec, chosen)
+    steps = round(5.0 * chosen.state_rate_hz) + 1  # that of the last half
+    assert {batch.steps: batch.record for batch in batches} == {
+        steps: [short.record, alike.record],
+        100: [long.record] * 4,
+    }
 
 
 def test_a_time_budget_is_kept(tiny_cohort: Cohort) -> None:

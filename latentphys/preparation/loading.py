@@ -25,8 +25,10 @@ from latentphys.preparation.windows import (
 )
 from latentphys.recordings.errors import FitError, listed
 
-# Within a bucket the shortest record is at most this much shorter than the longest ...
-_PADDING = 0.2
+# Records shorter than a window come with others at most this much longer or shorter, ...
+_ALIKE = 0.1
+# ... those nearest in length, so many for each of a batch, ...
+_NEAREST = 2
 # ... and no window is cut under this share of the full one.
 _SHORTEST = 1 / 8
 
@@ -48,8 +50,9 @@ class WindowLoader:
         seed: of everything random.
         augmentation: variation of the windows; None leaves them alone.
         start: number of the first batch, for resuming.
-        bucketed: whether records shorter than a window come in batches of their own, with
-            windows as short as they are; otherwise they are masked after their end.
+        bucketed: whether records shorter than a window come in batches of their own, none twice
+            where there are enough of about one length, with windows as short as the shortest;
+            otherwise they are masked after their end.
         inputs: names of the inputs, in the order the batches shall have; all that the records
             have when left out.
         rank, world: this loader gives every `world`-th batch, from `start + rank`.
@@ -99,18 +102,14 @@ class WindowLoader:
     def batch(self, number: int) -> Batch:
         """Batch `number` of the whole stream, whatever the rank."""
         rng = np.random.default_rng([self.seed, number])
-        members, steps = self._buckets[0]
-        if len(self._buckets) > 1:
-            total = np.array([self._lengths[own].sum() for own, _ in self._buckets])
-            members, steps = self._buckets[rng.choice(len(total), p=total / total.sum())]
-        length = self._lengths[members]
-        picked = rng.choice(len(members), self.batch_size, p=length / length.sum())
+        picked, steps = self._picked(rng)
+        length = self._lengths[picked]
         reach = steps * (np.exp(self.augmentation.tempo) if self.augmentation else 1.0)
-        room = np.maximum(length[picked] - int(np.ceil(reach)), 0)
+        room = np.maximum(length - int(np.ceil(reach)), 0)
         first_step = rng.integers(0, room + 1)
         # What every window holds, however fast its clock runs.
         sure = max(1, int(steps * (np.exp(-self.augmentation.tempo) if self.augmentation else 1)))
-        chosen = [self.records[int(k)] for k in members[picked]]
+        chosen = [self.records[int(k)] for k in picked]
         start = [
             self._observed_start(record, int(first), int(spare), sure, rng)
             for record, first, spare in zip(chosen, first_step, room, strict=True)
@@ -124,6 +123,25 @@ class WindowLoader:
         order = np.arange(self.batch_size)
         index = WindowIndex(order, np.asarray(start, np.int64), steps, self.state_rate_hz)
         return collate(chosen, index, order, self.modalities, self._input_names)
+
+    def _picked(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
+        """Numbers of the records of a batch, and the steps of its windows."""
+        pool = self._audible
+        length = self._lengths[pool]
+        least = max(1, int(self.steps * _SHORTEST))
+        fits = np.clip(length, least, self.steps)
+        again = True
+        if self.bucketed and fits.min() < self.steps:
+            first = fits[rng.choice(len(pool), p=length / length.sum())]
+            near = np.flatnonzero(fits == first)
+            if first < self.steps:
+                away = np.abs(np.log(fits / first))
+                near = rng.permutation(np.flatnonzero((fits < self.steps) & (away <= _ALIKE)))
+                near = near[np.argsort(away[near], kind="stable")[: _NEAREST * self.batch_size]]
+                again = len(near) < self.batch_size
+            pool, length, fits = pool[near], length[near], fits[near]
+        row = rng.choice(len(pool), self.batch_size, again, length / length.sum())
+        return pool[row], int(fits[row].min()) if self.bucketed else self.steps
 
     def _observed_start(
         self, record: PreparedRecord, start: int, room: int, steps: int, rng: np.random.Generator
@@ -178,25 +196,20 @@ class WindowLoader:
         return np.array([record_steps(r, self.state_rate_hz) for r in self.records])
 
     @cached_property
-    def _buckets(self) -> list[tuple[NDArray[np.int64], int]]:
-        """(numbers of its records, steps of its windows) of each bucket, the longest first."""
+    def _audible(self) -> NDArray[np.int64]:
+        """Numbers of the records that have a sample.
+
+        Raises:
+            FitError: none has.
+        """
         silent = set(self.silent)
-        everyone = np.array([k for k, r in enumerate(self.records) if r.record not in silent])
-        if not len(everyone):
+        found = np.array([k for k, r in enumerate(self.records) if r.record not in silent])
+        if not len(found):
             raise FitError(
                 f"training needs a sample of {listed(self.modalities)}, of which the "
                 f"{len(self.records)} records have none. Look at them with lp.plot_record."
             )
-        if not self.bucketed:
-            return [(everyone, self.steps)]
-        least = max(1, int(self.steps * _SHORTEST))
-        fits = np.clip(self._lengths[everyone], least, self.steps)
-        bucket = np.floor(np.log(self.steps / fits) / -np.log1p(-_PADDING))
-        own = [everyone[bucket == number] for number in np.unique(bucket)]
-        return [
-            (members, int(np.clip(self._lengths[members], least, self.steps).max()))
-            for members in own
-        ]
+        return found
 
 
 def in_order(

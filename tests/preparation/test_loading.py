@@ -216,6 +216,20 @@ def test_a_silent_record_is_never_drawn_and_is_told() -> None:
         WindowLoader([silent, strange], names, STEPS, CLOCK).batch(0)
 
 
+def test_no_window_overruns_a_short_record() -> None:
+    seconds = {f"r{k}": 0.4 + 0.4 * k for k in range(12)}
+    own = [record(length, name) for name, length in seconds.items()]
+    batches = list(islice(loader(own, bucketed=True), 200))
+    assert {name for batch in batches for name in batch.record} == set(seconds)
+    assert len({batch.steps for batch in batches}) > 6
+    least = STEPS // 8
+    for batch in batches:
+        length = torch.tensor([np.ceil(seconds[name] * CLOCK) for name in batch.record])
+        assert bool((batch.start_step + batch.steps <= length.clamp_min(least)).all())
+    padded = list(islice(loader(own), 20))
+    assert {batch.steps for batch in padded} == {STEPS}
+
+
 def test_no_window_is_without_a_sample() -> None:
     # Of a minute, 1 s is observed.
     own = with_gap(with_gap(record(60.0), 0.0, 30.0), 31.0, 60.0)

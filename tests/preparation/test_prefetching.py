@@ -132,7 +132,7 @@ def test_windows_in_order_are_shared_out_without_overlap() -> None:
     assert sum(len(b) for s in shares for b in in_order(records, s, ["ecg"], 4)) == len(whole)
 
 
-def test_buckets_leave_little_padding_and_draw_as_before() -> None:
+def test_short_records_come_with_their_like_as_long_as_the_shortest() -> None:
     seconds = (8.0, 5.0, 3.9, 3.3, 3.0, 2.0, 1.9, 0.3)
     own = loader(seconds, bucketed=True, augmentation=None, batch_size=16)
     drawn = dict.fromkeys((f"r{k}" for k in range(len(seconds))), 0)
@@ -144,8 +144,7 @@ def test_buckets_leave_little_padding_and_draw_as_before() -> None:
             length = seconds[int(name[1:])]
             own_steps = min(STEPS, int(np.ceil(round(length * CLOCK, 6))))
             if length > 0.3:
-                assert own_steps > 0.8 * batch.steps or own_steps == batch.steps
-                assert own_steps <= batch.steps, "a short record was cut"
+                assert batch.steps <= own_steps < 1.25 * batch.steps
             last_seen = batch.mask["ecg"][row].any(-1).any(-1).nonzero().max()
             assert int(last_seen) == min(own_steps, batch.steps) - 1
     assert max(lengths) == STEPS
