@@ -205,7 +205,7 @@ def run(options: argparse.Namespace, cohort: Cohort, seed: int) -> tuple[Scores,
     print("\nbreathing rate of the imputed respiration, 32 s windows, 1/min")
     print(told(rates))
     gaps = in_gaps(fitted, train, test)
-    print(f"\ngaps\n{gaps.to_dataframe().unstack('predictor').round(3)}", flush=True)
+    print(f"\n{gap_table(gaps)}", flush=True)
     return found, gaps
 
 
@@ -221,6 +221,15 @@ def in_gaps(fitted: FittedModel, train: Cohort, test: Cohort) -> xr.Dataset:
     gaps = fitted.evaluate(parts, training=train, subsets=(), gaps_s=GAPS_S).tree["gap_s"]
     crps, covered = gaps.estimate.sel(score="crps"), gaps.coverage_estimate.sel(level=0.9)
     return xr.Dataset({"crps": crps.drop_vars("score"), "coverage": covered.drop_vars("level")})
+
+
+def gap_table(gaps: xr.Dataset) -> str:
+    """What `in_gaps` gives, a table a score."""
+    tables = {
+        name: each.to_series().unstack("predictor")[gaps.predictor.values].round(3).to_string()
+        for name, each in gaps.items()
+    }
+    return "\n\n".join(f"gaps, {name}\n{own}" for name, own in tables.items())
 
 
 def over_splits(found: list[Scores]) -> str:
@@ -246,7 +255,7 @@ def main() -> None:
         print(f"\nmean over {len(found)} splits and standard deviation between them")
         print(over_splits([scores for scores, _ in found]))
         gaps = xr.concat([own for _, own in found], "split").mean("split")
-        print(f"\ngaps\n{gaps.to_dataframe().unstack('predictor').round(3)}")
+        print(f"\n{gap_table(gaps)}")
 
 
 if __name__ == "__main__":

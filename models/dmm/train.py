@@ -1,4 +1,4 @@
-"""A deep Markov model of Bach's chorales; fifteen minutes of one processor."""
+"""A deep Markov model of Bach's chorales; twenty-five minutes of one processor."""
 
 import sys
 from pathlib import Path
