@@ -18,7 +18,7 @@ with a tenth the state is no surer of itself with all sensors than with one.
 L_cross asks every sample by itself, which noise answers as well as a state that is not known: 90 %
 intervals of half-second means of what it draws cover 41 % of an absent PPG and 17 % of an absent
 respiration. L_block asks those means: 56 and 62 %. What it cannot have of the state it has of noise
-that lasts, for a time it teaches: 80 and 86 %.
+that lasts, for a time it teaches: 83 and 89 %.
 """
 
 from latentphys.learning.objective import Objective
