@@ -132,7 +132,7 @@ def test_imputation_takes_the_lag_of_a_sensor_given_and_else_its_prior(
     def first(lags: dict[str, torch.distributions.Normal]) -> np.ndarray:
         moved = paths.Paths(**{**vars(given), "lags": lags})
         generator = torch.Generator().manual_seed(0)
-        parts = imputation.decode(lagging.model, "ppg", moved, signal, 2, generator)
+        parts = imputation.decode(moved, "ppg", signal, 2, generator)
         return np.concatenate([loc.numpy() for _, loc, _ in parts], axis=-1)
 
     def certain(seconds: float) -> dict[str, torch.distributions.Normal]:
