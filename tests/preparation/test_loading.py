@@ -230,6 +230,14 @@ def test_no_window_overruns_a_short_record() -> None:
     assert {batch.steps for batch in padded} == {STEPS}
 
 
+def test_no_short_record_comes_twice_where_there_are_enough() -> None:
+    own = [record(2.0 + 0.01 * k, f"r{k}") for k in range(20)]
+    for batch in islice(loader(own, bucketed=True), 30):
+        assert len(set(batch.record)) == 6
+    few = loader(own[:4], bucketed=True).batch(0)
+    assert len(few) == 6
+
+
 def test_no_window_is_without_a_sample() -> None:
     # Of a minute, 1 s is observed.
     own = with_gap(with_gap(record(60.0), 0.0, 30.0), 31.0, 60.0)
