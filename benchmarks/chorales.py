@@ -18,7 +18,6 @@ import argparse
 import math
 import os
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,9 +30,7 @@ from latentphys.fitted import FittedModel
 from latentphys.learning.terms import elbo
 from latentphys.model.statespace import StateSpaceModel
 from latentphys.preparation.batch import Batch
-from latentphys.preparation.loading import in_order
-from latentphys.preparation.preprocessing import PreparedRecord
-from latentphys.preparation.windows import tile
+from latentphys.preparation.loading import unpadded
 
 Array = NDArray[np.float64]
 Roll = Array
@@ -61,14 +58,10 @@ def cohort(part: str) -> lp.Cohort:
 
 def whole(fit: FittedModel, part: str, most: int = 32) -> list[Batch]:
     """Chorales of the same length together, so that none is padded."""
-    alike: dict[int, list[PreparedRecord]] = defaultdict(list)
-    for record in map(fit.prepared, cohort(part)):
-        alike[round(record.duration_s)].append(record)
-    batches: list[Batch] = []
-    for steps, own in sorted(alike.items()):
-        index = tile(own, steps, steps, fit.model.spec.state_rate_hz)
-        batches += in_order(own, index, tuple(fit.model.spec.sensors), most)
-    return batches
+    records = sorted(map(fit.prepared, cohort(part)), key=lambda record: record.duration_s)
+    longest = math.ceil(records[-1].duration_s)
+    spec = fit.model.spec
+    return list(unpadded(records, longest, longest, spec.state_rate_hz, tuple(spec.sensors), most))
 
 
 @torch.no_grad()

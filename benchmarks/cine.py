@@ -58,7 +58,6 @@ from latentphys.trust.held_out import untrained
 
 ASKED = ("ejection_fraction", "myocardial_mass", "end_diastolic_volume", "contractility")
 PHASES, AROUND_S, LEVEL, DRAWS = 16, 0.5, 0.9, 8
-# predictor or model -> column -> tally
 
 
 def cohort_of(seed: int, subjects: int) -> tuple[lp.Cohort, lp.Cohort]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,7 +25,7 @@ from latentphys.preparation.augmentation import Augmentation
 from latentphys.preparation.batch import Batch
 from latentphys.preparation.delays import pulse_delays
 from latentphys.preparation.inputs import names_of_inputs
-from latentphys.preparation.loading import WindowLoader, in_order
+from latentphys.preparation.loading import WindowLoader, unpadded
 from latentphys.preparation.mapped import prepared
 from latentphys.preparation.prefetching import Batches
 from latentphys.preparation.preprocessing import (
@@ -35,7 +34,6 @@ from latentphys.preparation.preprocessing import (
     Step,
 )
 from latentphys.preparation.tokens import ReadingPreparation, TextReader
-from latentphys.preparation.windows import record_steps, tile
 from latentphys.recipes.catalogue import RECIPES, Recipe
 from latentphys.recipes.catalogue import recipe as named_recipe
 from latentphys.recordings.arguments import number_between, seed_number, whole_number
@@ -399,16 +397,11 @@ def _checks(reserve: Sequence[PreparedRecord], spec: ModelSpec, recipe: Recipe) 
     """Some windows of every held-out record, evenly spread; of a short one as long as it is."""
     if not reserve:
         return []
-    clock, total_s = spec.state_rate_hz, sum(record.duration_s for record in reserve)
+    total_s = sum(record.duration_s for record in reserve)
     hop_s = max(recipe.window_s, total_s / HELD_OUT_WINDOWS)
     size, names = 4 * recipe.batch_size, (*spec.sensors, *spec.texts)
-    alike: dict[int, list[PreparedRecord]] = defaultdict(list)
-    for record in reserve:
-        alike[min(recipe.window_steps, record_steps(record, clock))].append(record)
-    indexed = [(own, tile(own, steps / clock, hop_s, clock)) for steps, own in alike.items()]
-    return [
-        batch for own, index in indexed for batch in in_order(own, index, names, size, spec.inputs)
-    ]
+    steps, clock = recipe.window_steps, spec.state_rate_hz
+    return list(unpadded(reserve, steps, hop_s, clock, names, size, spec.inputs))
 
 
 def _held_out(

@@ -45,18 +45,19 @@ class Bridge:
         cls,
         noise: ColouredNoise | None,
         signal: PreparedSignal,
-        seen: NDArray[np.bool_],
         state_rate_hz: float,
     ) -> Bridge | None:
         """The bridge over what was not seen; None where nothing is to be learned from one.
 
         Args:
             noise: the sensor's; None where it does not last.
-            signal: the sensor.
-            seen: (channel, time), samples that were given.
+            signal: the sensor, as it was given; what was not seen is NaN.
             state_rate_hz: the model's clock.
         """
-        if noise is None or seen.all() or not seen.any():
+        if noise is None:
+            return None
+        seen = np.isfinite(signal.values)
+        if seen.all() or not seen.any():
             return None
         with torch.no_grad():
             if noise.correlation(torch.tensor(state_rate_hz / signal.rate_hz)) < LEAST:

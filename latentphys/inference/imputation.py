@@ -143,8 +143,7 @@ def impute_record(model: StateSpaceModel, record: PreparedRecord, question: Ques
         paths = replace(paths, nuisance={question.target: q})
     before, bridge = _before_decoding(model, question, signal), None
     if question.target in question.given:
-        seen, clock = np.isfinite(signal.values), model.spec.state_rate_hz
-        bridge = Bridge.over(emission.noise, signal, seen, clock)
+        bridge = Bridge.over(emission.noise, signal, model.spec.state_rate_hz)
     if bridge is not None:
         bridge.rest(before, np.random.default_rng([int(question.seed), 1]))
     answer = _Answer.around(before)

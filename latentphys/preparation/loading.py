@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from latentphys.preparation.windows import (
     first_sample,
     observed,
     record_steps,
+    tile,
 )
 from latentphys.recordings.errors import FitError, listed
 
@@ -224,3 +226,29 @@ def in_order(
     for begin in range(0, len(index), batch_size):
         rows = range(begin, min(begin + batch_size, len(index)))
         yield collate(records, index, rows, modalities, inputs)
+
+
+def unpadded(
+    records: Sequence[PreparedRecord],
+    window_steps: int,
+    hop_s: float,
+    state_rate_hz: float,
+    modalities: Sequence[str],
+    batch_size: int,
+    inputs: Sequence[str] | None = None,
+) -> Iterator[Batch]:
+    """Windows every `hop_s`; a record shorter than a window comes as long as it is, with its like.
+
+    Args:
+        records: prepared records.
+        window_steps: state steps a window.
+        hop_s: from one start to the next, seconds.
+        state_rate_hz: the model's clock.
+        modalities, batch_size, inputs: as `in_order` has them.
+    """
+    alike: dict[int, list[PreparedRecord]] = defaultdict(list)
+    for record in records:
+        alike[min(window_steps, record_steps(record, state_rate_hz))].append(record)
+    for steps, own in alike.items():
+        index = tile(own, steps / state_rate_hz, hop_s, state_rate_hz)
+        yield from in_order(own, index, modalities, batch_size, inputs)

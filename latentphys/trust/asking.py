@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 
 from latentphys.inference.bridging import Bridge
@@ -56,11 +55,9 @@ def _scored(
     masks = [present(signal, ask.where) for ask in asks]
     wanted = torch.stack(masks).any(0)
     bridge = None
-    if shown is not None:
-        seen, clock = np.isfinite(shown.values), model.spec.state_rate_hz
-        # What is made of a sample that was seen does not depend on its neighbours.
-        if (wanted.numpy() & ~seen).any():
-            bridge = Bridge.over(model.emission(target).noise, shown, seen, clock)
+    # What is made of a sample that was seen does not depend on its neighbours.
+    if shown is not None and bool((wanted & ~present(shown)).any()):
+        bridge = Bridge.over(model.emission(target).noise, shown, model.spec.state_rate_hz)
     locs, scales, places = [], [], []
     number = torch.arange(wanted.numel()).view(wanted.shape)
     asked = wanted.any(0).numpy()

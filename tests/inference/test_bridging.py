@@ -61,7 +61,7 @@ def test_a_gap_is_moved_as_the_noise_beside_it_says(even: bool) -> None:
     seen = np.ones((2, count), dtype=bool)
     seen[0, 10:18] = seen[1, :5] = seen[1, 20:22] = False
     noise = ColouredNoise(LASTS)
-    bridge = Bridge.over(noise, signal_of(values, time_s), seen, CLOCK)
+    bridge = Bridge.over(noise, signal_of(np.where(seen, values, np.nan), time_s), CLOCK)
     assert bridge is not None
     assert bridge.edge.tolist() == [5, 9, 18, 19, 22]
     loc = torch.from_numpy(rng.standard_normal((3, 2, count))).float()
@@ -94,7 +94,7 @@ def test_noise_drawn_over_a_gap_is_what_is_left_of_it() -> None:
     seen = np.ones((1, count), dtype=bool)
     seen[:, gap] = False
     noise = ColouredNoise(LASTS)
-    bridge = Bridge.over(noise, signal_of(np.zeros((1, count))), seen, CLOCK)
+    bridge = Bridge.over(noise, signal_of(np.where(seen, 0.0, np.nan)), CLOCK)
     assert bridge is not None
     drawn = noise.draw((20_000, 1, count), CLOCK / RATE_HZ, np.random.default_rng(0))
     before = drawn.copy()
@@ -110,15 +110,14 @@ def test_noise_drawn_over_a_gap_is_what_is_left_of_it() -> None:
 
 def test_where_there_is_nothing_to_bridge() -> None:
     values = np.zeros((1, 12))
-    hole = np.ones((1, 12), dtype=bool)
-    hole[:, 4:6] = False
-    lasting = ColouredNoise(LASTS)
-    over = signal_of(values)
-    assert Bridge.over(lasting, over, hole, CLOCK) is not None
-    assert Bridge.over(None, over, hole, CLOCK) is None
-    assert Bridge.over(lasting, over, np.ones_like(hole), CLOCK) is None
-    assert Bridge.over(lasting, over, np.zeros_like(hole), CLOCK) is None
-    assert Bridge.over(ColouredNoise(0.01), over, hole, CLOCK) is None
+    whole, nothing = signal_of(values), signal_of(np.full_like(values, np.nan))
+    values[:, 4:6] = np.nan
+    lasting, hole = ColouredNoise(LASTS), signal_of(values)
+    assert Bridge.over(lasting, hole, CLOCK) is not None
+    assert Bridge.over(None, hole, CLOCK) is None
+    assert Bridge.over(lasting, whole, CLOCK) is None
+    assert Bridge.over(lasting, nothing, CLOCK) is None
+    assert Bridge.over(ColouredNoise(0.01), hole, CLOCK) is None
 
 
 @pytest.fixture(scope="module")
